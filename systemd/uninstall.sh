@@ -2,7 +2,7 @@
 # Remove the daemon and its units. Configuration, credentials, state and user stay; PURGE=1 removes them too.
 set -eu
 root="${DESTDIR:-}"
-units="vedette.service vedette@.service vedette-page.service"
+units="vedette.service vedette@.service vedette-page.service vedette-roll@.service"
 
 if [ -z "$root" ] && [ "$(id -u)" != 0 ]; then
     echo "uninstall needs root: sudo make uninstall" >&2
@@ -11,7 +11,7 @@ fi
 
 if [ -z "$root" ] && [ -d /run/systemd/system ]; then
     # Patterns, because a unit that is already removed has no name any more.
-    systemctl stop '[v]edette.service' 'vedette@*.service' '[v]edette-page.service'
+    systemctl stop '[v]edette.service' 'vedette@*.service' '[v]edette-page.service' 'vedette-roll@*.service'
     for unit in $units; do
         [ ! -e "/etc/systemd/system/$unit" ] || systemctl disable "$unit"
     done

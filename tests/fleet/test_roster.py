@@ -112,3 +112,14 @@ def test_counts_of_a_fleet() -> None:
     assert present(heard.longest_silent(NOW, AFTER)).device == "gate-0"
     assert heard.update(f"vedette/{'x' * 81}/availability", "online") is None
     assert heard.counted(NOW, AFTER).devices == 150
+
+
+def test_only_certain_devices() -> None:
+    """Each of them is there, also if it has published nothing; a flood of other names changes nothing."""
+    seen = Roster(["gate-1", "gate-2"])
+    for number in range(5):
+        seen.update(f"vedette/gate-{number}/availability", "online")
+    seen.update("vedette/gate-7/availability", "online")
+    assert [(row.device, row.online) for row in seen.rows()] == [("gate-1", True), ("gate-2", True)]
+    assert not seen.is_full
+    assert Roster(["gate-9"]).lacking("model") == ["gate-9"]

@@ -16,10 +16,11 @@ from tests.support.daemon.scratch_root import ScratchRoot
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-UNITS = ("vedette.service", "vedette@.service", "vedette-page.service")
+UNITS = ("vedette.service", "vedette@.service", "vedette-page.service", "vedette-roll@.service")
 MODES = {"etc/vedette": 0o750, "etc/vedette/credentials": 0o750, "etc/vedette/config.yaml": 0o640,
          "var/lib/vedette": 0o750, "etc/systemd/system/vedette.service": 0o644,
          "etc/systemd/system/vedette@.service": 0o644, "etc/systemd/system/vedette-page.service": 0o644,
+         "etc/systemd/system/vedette-roll@.service": 0o644,
          "usr/lib/sysusers.d/vedette.conf": 0o644, "opt/vedette/share/mosquitto.acl": 0o644,
          "opt/vedette/share/operations.md": 0o644}
 needs_root = pytest.mark.skipif(missing() is not None, reason=missing() or "")

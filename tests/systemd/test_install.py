@@ -47,7 +47,8 @@ def test_a_first_installation_is_complete(tmp_path: Path) -> None:
         "etc/vedette": "drwxr-x---", "etc/vedette/config.yaml": "-rw-r-----",
         "etc/vedette/credentials": "drwxr-x---", "var/lib/vedette": "drwxr-x---"}
     for path in ("etc/systemd/system/vedette.service", "etc/systemd/system/vedette@.service",
-                 "etc/systemd/system/vedette-page.service", "usr/lib/sysusers.d/vedette.conf",
+                 "etc/systemd/system/vedette-page.service", "etc/systemd/system/vedette-roll@.service",
+                 "usr/lib/sysusers.d/vedette.conf",
                  "opt/vedette/share/operations.md",
                  "opt/vedette/share/mosquitto.acl"):
         assert mode(tmp_path / path) == "-rw-r--r--"
@@ -74,7 +75,7 @@ def test_removing_keeps_what_is_the_owners(tmp_path: Path) -> None:
             tmp_path / "var/lib/vedette-front/run", tmp_path / "var/lib/private/vedette-page/history"]
     gone = [tmp_path / "opt/vedette/venv/x", tmp_path / "opt/vedette/venv-1/x",
             *(tmp_path / "etc/systemd/system" / unit for unit in (
-                "vedette.service", "vedette@.service", "vedette-page.service"))]
+                "vedette.service", "vedette@.service", "vedette-page.service", "vedette-roll@.service"))]
     for path in (*kept, *gone):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -113,7 +114,8 @@ def test_purging_works_after_removing(tmp_path: Path) -> None:
     setup = (f"install -D -m 644 {ROOT}/systemd/sysusers.d/vedette.conf /usr/lib/sysusers.d/vedette.conf\n"
              "systemd-sysusers vedette.conf\n"
              "mkdir -p /etc/vedette /var/lib/vedette /var/lib/vedette-front /opt/vedette/venv-1 /etc/systemd/system\n"
-             "cd /etc/systemd/system; touch vedette.service vedette@.service vedette-page.service")
+             "cd /etc/systemd/system; touch vedette.service vedette@.service vedette-page.service "
+             "vedette-roll@.service")
     assert machine.run("sh", "-ec", setup).returncode == 0
     uninstall = f"{ROOT}/systemd/uninstall.sh"
     done = machine.run(uninstall)

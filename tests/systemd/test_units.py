@@ -14,11 +14,12 @@ from vedette import app, supervisor
 from vedette.camera import remote
 from vedette.config.load import read
 from vedette.device.identity import StateFolder
+from vedette.errors import ConfigError, FleetError, UsageError
 from vedette.fallback import build
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 UNITS = ("vedette.service", "vedette@.service")
-PAGE = "vedette-page.service"
+PAGE, ROLL = "vedette-page.service", "vedette-roll@.service"
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is absent")
 
@@ -28,7 +29,7 @@ def analyze(*args: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @needs_systemd
-@pytest.mark.parametrize("name", [*UNITS, PAGE])
+@pytest.mark.parametrize("name", [*UNITS, PAGE, ROLL])
 def test_systemd_has_nothing_to_say(name: str, tmp_path: Path) -> None:
     """`systemd-analyze verify` is clean; only the program's path is one that exists here."""
     text = (FOLDER / name).read_text().replace("/opt/vedette/current/bin/vedette", "/bin/true")
@@ -38,7 +39,7 @@ def test_systemd_has_nothing_to_say(name: str, tmp_path: Path) -> None:
 
 
 @needs_systemd
-@pytest.mark.parametrize("name", [*UNITS, PAGE])
+@pytest.mark.parametrize("name", [*UNITS, PAGE, ROLL])
 def test_the_exposure_is_at_most_two(name: str) -> None:
     """A bare unit has 9.2; `--threshold` counts in tenths."""
     done = analyze("security", "--offline=true", "--threshold=20", FOLDER / name)
@@ -46,7 +47,7 @@ def test_the_exposure_is_at_most_two(name: str) -> None:
 
 
 @needs_systemd
-@pytest.mark.parametrize("name", [UNITS[0], PAGE])
+@pytest.mark.parametrize("name", [UNITS[0], PAGE, ROLL])
 def test_every_relaxed_line_is_explained(name: str) -> None:
     """Whatever systemd still finds exposed is named below the word `relaxed` in the unit."""
     found = json.loads(analyze("security", "--offline=true", "--json=short", FOLDER / name).stdout)
@@ -118,6 +119,15 @@ def test_a_broker_on_this_machine_is_stopped_later() -> None:
         assert after
         assert "mosquitto.service" in after[1].split()
         assert not re.search(r"^(Wants|Requires|BindsTo|PartOf)=", text, re.MULTILINE)
+
+
+def test_a_rollout_that_is_over_is_not_started_again() -> None:
+    """Done, stopped, or not to be begun: these exit codes are no failure that another start could cure."""
+    text = (FOLDER / ROLL).read_text()
+    assert "\nRestart=on-failure\n" in text
+    prevented = re.search(r"^RestartPreventExitStatus=(.*)$", text, re.MULTILINE)
+    assert prevented
+    assert set(map(int, prevented[1].split())) == {FleetError.exit_code, UsageError.exit_code, ConfigError.exit_code}
 
 
 def test_the_user_of_the_page_has_no_name_that_exists() -> None:

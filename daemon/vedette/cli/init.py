@@ -39,7 +39,7 @@ exit codes:
 SYSTEM = Path(__file__).parents[1] / "system"
 """The files that the package carries. In the source tree these are links to the project's own."""
 UNITS, SHARE, CONFIG = "etc/systemd/system", "opt/vedette/share", "etc/vedette"
-UNIT_NAMES = ("vedette.service", "vedette@.service", "vedette-page.service")
+UNIT_NAMES = ("vedette.service", "vedette@.service", "vedette-page.service", "vedette-roll@.service")
 STATE = "var/lib/vedette"
 PAGE_STATE = "var/lib/private/vedette-page"
 """What the page keeps. Its user has no number of its own, so systemd hides the folder from all others."""
@@ -163,7 +163,8 @@ def _remove(root: Path, program: str) -> None:
     is_live = root == Path("/") and _has_systemd()
     if ours and is_live:
         # the page as a pattern, which may match nothing: units of an older version are without it
-        _call("systemctl", "stop", "vedette.service", "vedette@*.service", "[v]edette-page.service")
+        _call("systemctl", "stop", "vedette.service", "vedette@*.service", "[v]edette-page.service",
+              "vedette-roll@*.service")
         _call("systemctl", "disable", *(unit.name for unit in ours))
     for unit in ours:
         unit.unlink()
