@@ -166,7 +166,8 @@ def test_nothing_goes_on_without_a_yes(tmp_path: Path) -> None:
             seen.yes = True
 
         def ask() -> None:
-            assert seen.office.released()[1].buckets == (0, 4999)
+            first, last = seen.office.released()[1].buckets
+            assert first == 0 < last < 9999
             approve(seen.office.fleet, 1)
         seen.events |= {2: early, 60: ask}
         assert seen.roll(approve=True, max_failed=0.9) == "done"

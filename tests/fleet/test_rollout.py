@@ -130,16 +130,31 @@ def test_steps_at_most_double_until_the_release_is_accepted() -> None:
     assert [end for end, _ in ends(fleet)] == [100, 200, 400, 800, 1000, 2000, 4000, 5000, 10_000]
 
 
-def test_a_step_without_a_device_is_passed_over() -> None:
-    """The next one then has a single device. The last one is never passed over: unknown devices are in it."""
-    assert ends([120, 4000, 6000]) == [(1000, 1), (5000, 2), (10_000, 3)]
-    assert ends([120, 130, 4000]) == [(130, 1), (1000, 2), (5000, 3), (10_000, 3)]
-    assert present(next_step(RolloutState(release=7), PLAN, [4000], 0)).empty == (100, 1000)
+def test_a_step_is_a_share_of_the_known_devices() -> None:
+    """Chance may put two of 100 devices into the first buckets, or none. The step has one of them all the same."""
+    crowded, sparse = [3, 4, *range(200, 298)], list(range(5000, 5100))
+    assert [ends(fleet, accepted_from=1)[0][1] for fleet in (crowded, sparse)] == [1, 1]
+    assert [reached for _, reached in ends(crowded, accepted_from=1)] == [1, 10, 50, 100]
+    assert PLAN.ends([]) == (10_000, 10_000, 10_000, 10_000)
+
+
+def test_a_small_fleet_begins_with_one_device() -> None:
+    """Shares of less than a device are one step of one device; the last step has the unknown devices too."""
+    assert ends([120, 4000, 6000]) == [(4000, 1), (6000, 2), (10_000, 3)]
+    assert ends([4000]) == [(10_000, 1)]
+
+
+def test_a_step_in_which_nobody_can_be_watched_is_passed_over() -> None:
+    """The next one then has a single device that can."""
+    plan = PLAN.model_copy(update={"steps": (1000, 5000, 10_000)})
+    fleet = list(range(0, 10_000, 1000))
+    step = present(next_step(RolloutState(release=7), plan, fleet, 0, fit=fleet[3:]))
+    assert (step.end, step.reached, step.empty) == (3001, 4, (1000,))
 
 
 def test_devices_of_one_bucket_stay_together() -> None:
     """A step has at least one device more than the one before."""
-    assert ends([50, 120, 120, 120]) == [(100, 1), (121, 4), (10_000, 4)]
+    assert ends([50, 120, 120, 120]) == [(120, 1), (121, 4), (10_000, 4)]
 
 
 def test_a_step_adds_no_more_devices_than_were_watched() -> None:

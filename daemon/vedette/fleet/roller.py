@@ -264,7 +264,7 @@ def gathered(connection: Listener, parsed: Callable[[bytes], Any],
 
 def described_step(step: Step, left_out: Mapping[str, str], *, accepted: bool) -> str:
     """Return how far a step reaches, in words."""
-    passed = f" (no known device up to {', '.join(f'{end / BUCKETS:.2%}' for end in step.empty)})" if step.empty else ""
+    passed = f" (nobody to watch up to bucket {', '.join(str(end - 1) for end in step.empty)})" if step.empty else ""
     unfit = f"; not expected: {named(left_out)}" if left_out else ""
     limit = "" if accepted else ", at most doubled until the halt test accepts it"
     return (f"buckets 0-{step.end - 1} ({step.end / BUCKETS:.2%}) with {devices(step.reached)}{limit}"

@@ -32,7 +32,7 @@ End = Annotated[int, Field(ge=0, le=BUCKETS)]
 
 
 class Plan(FrozenModel):
-    """What the operator wants. `steps`: the ends of the ranges of buckets, the first bucket past each, ascending."""
+    """What the operator wants. `steps`: shares of the known devices, in ten-thousandths, ascending."""
 
     steps: Annotated[tuple[End, ...], Field(min_length=1, max_length=100)]
     soak_s: Seconds
@@ -50,6 +50,10 @@ class Plan(FrozenModel):
         if self.within_s < max(self.soak_s, self.silent_after_s):
             raise ValueError("within: expected at least the soak, and at least the time after which a device is silent")
         return self
+
+    def ends(self, buckets: Sequence[int]) -> tuple[int, ...]:
+        """Return the first bucket past each step. `buckets`: those of the known devices, ascending."""
+        return tuple(_end_of(share, buckets) for share in self.steps)
 
     @property
     def test(self) -> HaltTest:
@@ -110,14 +114,15 @@ def next_step(state: RolloutState, plan: Plan, buckets: Sequence[int], watched: 
     `watched`: how many devices were expected in the steps so far. A step without a new device to watch is passed
     over, but never the last one.
     """
-    following = [end for end in plan.steps if end > state.end]
+    ends = plan.ends(buckets)
+    following = sorted({end for end in ends if end > state.end})
     before = bisect_left(buckets, state.end)
     new = [bucket for bucket in (buckets if fit is None else fit) if bucket >= state.end] or buckets[before:]
     reaching = [end for end in following if new and new[0] < end]
     if not reaching:
         return Step(following[-1], bisect_left(buckets, following[-1]), tuple(following[:-1])) if following else None
     end = reaching[0]
-    if not state.accepted and end != plan.steps[0]:
+    if not state.accepted and end != ends[0]:
         end = min(end, max(_bound(buckets, before, max(1, watched)), new[0] + 1))
     return Step(end, bisect_left(buckets, end), tuple(following[:following.index(reaching[0])]))
 
@@ -164,8 +169,8 @@ def described(tally: Tally) -> str:
 
 
 def _onward(state: RolloutState, plan: Plan) -> Verdict:
-    """Return what follows a step that has passed."""
-    if state.end >= plan.steps[-1]:
+    """Return what follows a step that has passed. Nothing may follow where the last step is not for all buckets."""
+    if state.end >= BUCKETS:
         return "done"
     return "go_on" if state.approved or not plan.approve else "ask"
 
@@ -179,6 +184,14 @@ def _stop(state: RolloutState, plan: Plan, failed: int, expected: int, *, soaked
     if (state.accepted or soaked) and plan.test.exceeds(failed, expected):
         return f"{failed} of {expected} failed or silent: more than {plan.max_failed:.2%}"
     return None
+
+
+def _end_of(share: int, buckets: Sequence[int]) -> int:
+    """Return the end of a step: at most that share of the devices is before it, but at least one.
+
+    By bare buckets, chance would put more devices into a step than its share: 118 of 10,000 into 1 %.
+    """
+    return BUCKETS if share == BUCKETS or not buckets else _bound(buckets, 0, max(1, len(buckets) * share // BUCKETS))
 
 
 def _bound(buckets: Sequence[int], before: int, more: int) -> int:

@@ -59,7 +59,7 @@ EXAMPLE = """examples:
   vedette fleet roll fleet street:4 www --host broker.example --steps 1,10,50,100 --soak 2h --max-failed 3% --min 20
   vedette fleet roll fleet street:4 www --config operator.yaml --approve --on-stop narrow
 
-Each step has a share of the buckets. It goes on when its soak is over and enough devices are good. It stops when too
+Each step reaches a share of the known devices. It goes on when its soak is over and enough devices are good. It stops when too
 many fail or fall silent. Until the halt test accepts the release, a step has at most twice the devices of the one
 before. The same command continues after a kill. The guide docs/fleet.md explains the rules.
 times: 90s, 15m, 2h, 3d
@@ -200,7 +200,8 @@ def _known(args: argparse.Namespace, rows: Sequence[Row]) -> Sequence[Row]:
 
 
 def _reach(plan: Plan, view: RollView) -> list[str]:
-    return [f"  {end / BUCKETS:7.2%}: {devices(bisect_left(view.buckets, end))}" for end in plan.steps]
+    return [f"  {share / BUCKETS:7.2%}: {devices(bisect_left(view.buckets, end))}"
+            for share, end in zip(plan.steps, plan.ends(view.buckets), strict=True)]
 
 
 def _code(record: RollRecord) -> int:
@@ -273,15 +274,15 @@ def _utc_now() -> datetime:
 
 
 def _steps(text: str) -> tuple[int, ...]:
-    """Return the ends of the ranges of buckets."""
+    """Return shares of the devices, in ten-thousandths."""
     try:
         shares = [float(part) for part in text.removesuffix("%").split(",")]
     except ValueError:
         shares = [0.0]
-    ends = tuple(round(share * BUCKETS / 100) for share in shares if 0 < share <= 100)
-    if len(ends) < len(shares) or ends[0] < 1 or list(ends) != sorted(set(ends)):
+    steps = tuple(round(share * BUCKETS / 100) for share in shares if 0 < share <= 100)
+    if len(steps) < len(shares) or steps[0] < 1 or list(steps) != sorted(set(steps)):
         raise argparse.ArgumentTypeError(f"{text!r}; expected growing percentages up to 100, such as 1,10,50,100")
-    return ends
+    return steps
 
 
 def _duration(text: str) -> float:
