@@ -267,3 +267,16 @@ def test_results_reach_the_database_once(tmp_path: Path) -> None:
         pytest.skip("PostgreSQL's server is missing: apt install postgresql")
     figures = sample("ingest", tmp_path, "--results", "600", "--kills", "1", "--part", "once")
     assert (figures["once"]["rows"], figures["once"]["distinct"]) == (600, 600)
+
+
+def test_rollouts_of_a_release_that_fails_stop_early(tmp_path: Path) -> None:
+    """Over 2,000 devices, with some that lie: no rollout goes through, and few devices ever run the release."""
+    figures = sample("rollouts", tmp_path, "--devices", "2000", "--rollouts", "1", "--workers", "1",
+                     "--case", "bad 20 %", "--case", "lies", "--case", "silent 20 %")
+    assert [(case["stopped"], case["early"]) for case in figures["cases"].values()] == 3 * [(1, 1)]
+
+
+def test_real_devices_end_a_rollout_of_a_blind_model(tmp_path: Path) -> None:
+    """One of two daemons tries it and goes back, and the other one never gets it."""
+    figures = sample("rolls", tmp_path, "--devices", "2", "--case", "blind")
+    assert [(case["exit"], case["touched"]) for case in figures["cases"]] == [(65, 1)]

@@ -82,8 +82,8 @@ def _messages(fleet: list[Device]) -> Iterator[tuple[str, bytes]]:
     for device in fleet:
         yield f"vedette/{device.name}/availability", b"online" if device.online else b"offline"
         yield f"vedette/{device.name}/model", payloads.encode(updates.model(device.status))
-        health = _health(device, now if device.online else now - timedelta(days=1))
-        yield f"vedette/{device.name}/health", payloads.encode(health)
+        said = health(device, now if device.online else now - timedelta(days=1))
+        yield f"vedette/{device.name}/health", payloads.encode(said)
 
 
 def _failed(device: Device, place: int) -> Device:
@@ -100,7 +100,8 @@ def _ref(device: Device) -> ModelRef:
     return device.status.model
 
 
-def _health(device: Device, at: datetime) -> HealthPayload:
+def health(device: Device, at: datetime) -> HealthPayload:
+    """Return what a device says about itself."""
     stage = {"p50": 31.25, "p95": 40.5, "p99": 44.75}
     camera = CameraStatus("capturing", at, None, "rtsp://10.0.0.2/stream", captured=1_234_567,
                           dropped={"replaced": 12_345}, fps=14.98, brightness=101.2, contrast=33.3)

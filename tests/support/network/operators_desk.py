@@ -16,24 +16,24 @@ from tests.support.waiting.until import wait_until
 
 
 class Fleet:
-    """A fleet in `folder/fleet`, published to `folder/www`. A command that fails is an AssertionError."""
+    """A fleet in `folder`, published to `www` beside it. A command that fails is an AssertionError."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._fleet = folder / "fleet"
+        self.folder = folder / "fleet"
         self.www = folder / "www"
         self.run("init")
 
     @property
     def root(self) -> Path:
-        return self._fleet / "root.json"
+        return self.folder / "root.json"
 
     @property
     def salt(self) -> str:
-        return str(json.loads((self._fleet / "fleet.json").read_text())["salt"])
+        return str(json.loads((self.folder / "fleet.json").read_text())["salt"])
 
     def run(self, command: str, *arguments: str | Path) -> str:
-        done = vedette("fleet", command, self._fleet, *arguments, folder=self._folder, timeout_s=120)
+        done = vedette("fleet", command, self.folder, *arguments, folder=self._folder, timeout_s=120)
         assert done.returncode == 0, (command, arguments, done.stderr)
         return done.stdout
 

@@ -59,9 +59,9 @@ EXAMPLE = """examples:
   vedette fleet roll fleet street:4 www --host broker.example --steps 1,10,50,100 --soak 2h --max-failed 3% --min 20
   vedette fleet roll fleet street:4 www --config operator.yaml --approve --on-stop narrow
 
-Each step reaches a share of the known devices. It goes on when its soak is over and enough devices are good. It stops when too
-many fail or fall silent. Until the halt test accepts the release, a step has at most twice the devices of the one
-before. The same command continues after a kill. The guide docs/fleet.md explains the rules.
+Each step reaches a share of the known devices. It goes on when its soak is over and enough devices are good. It stops
+when too many fail or fall silent. Until the halt test accepts the release, a step has at most twice the devices of the
+one before. The same command continues after a kill. The guide docs/fleet.md explains the rules.
 times: 90s, 15m, 2h, 3d
 
 exit codes:
