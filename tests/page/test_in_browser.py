@@ -263,8 +263,14 @@ def test_a_zone_a_mask_and_a_threshold_are_tried(site: Site) -> None:
                for got, wanted in zip(point, corner, strict=True))
     assert wait_until(lambda: all(each["score"] >= least for each in
                                   get_json(site.socket, "/results")["results"][-1]["detections"]))
+    browser.one(".settings summary").click()
+    browser.one(".settings tr", f"detector.score_threshold\t{least}\ttried now")
+    browser.one(".settings tr", "publish.max_per_s\t5\tdefault")
+    browser.one(".settings tr", f"health.interval_s\t1\t{site.config}:3")
     browser.one("button", "Take back").click()
     assert wait_until(lambda: site.tried() == {})
+    own = get_json(site.socket, "/config")["config"]["detector"]["score_threshold"]
+    browser.one(".settings tr", f"detector.score_threshold\t{own}\tthe model")
 
 
 def test_pause_and_resume(site: Site) -> None:

@@ -146,12 +146,18 @@ export class App {
       const config = await this.get("api/config", {device});
       if (device !== this.current?.device) return;
       this.config = config;
-      this.#configOf = `${device} ${this.current.messages.info?.run}`;
+      this.#configOf = this.#configKey();
     } catch (error) {
       if (error.status === 0 || error.status === 401) return;
       this.config = undefined;
     }
     this.changed();
+  }
+
+  /** Returns what changes with the configuration of the chosen device. */
+  #configKey() {
+    const {run, config, places} = this.current.messages.info ?? {};
+    return JSON.stringify([this.current.device, run, config, places]);
   }
 
   /** Returns what this browser remembers under `key`. */
@@ -209,8 +215,8 @@ export class App {
     }
     this.changed();
     const current = this.current;
-    if (current?.reachable && this.#configOf !== `${current.device} ${current.messages.info?.run}`) {
-      this.#configOf = `${current.device} ${current.messages.info?.run}`;
+    if (current?.reachable && this.#configOf !== this.#configKey()) {
+      this.#configOf = this.#configKey();
       void this.refreshConfig();
     }
     if (!Object.keys(this.reasons).length) void this.#readReasons();

@@ -8,6 +8,7 @@ import {differences, hasUntriable, needsRestart, overlaid, same, shapesOf, triab
 import {draw, Feed} from "./picture.js";
 import {Thresholds} from "./preview.js";
 import {ShapeList} from "./shapelist.js";
+import {Settings} from "./settings.js";
 import {Shapes} from "./shapes.js";
 import {Stage} from "./stage.js";
 import {texts} from "./texts.js";
@@ -38,8 +39,10 @@ export class Setup {
     this.thresholds = new Thresholds((keys) => this.#setDetector(keys));
     this.shapes.addEventListener("change", () => this.#showChanges());
     new ResizeObserver(() => this.#drawPicture()).observe(this.canvas);
+    this.settings = new Settings();
     this.away = h("p", {class: "empty"});
-    this.body = h("div", {class: "stack"}, this.#pictureCard(), this.#thresholdCard(), this.#applyCard());
+    this.body = h("div", {class: "stack"}, this.#pictureCard(), this.#thresholdCard(), this.#applyCard(),
+      this.settings.element);
     this.element = h("section", {
       class: "setup", "aria-labelledby": "setup-title", onkeydown: (event) => this.#key(event)},
     h("div", {class: "section-head"}, h("h2", {id: "setup-title"}, texts.page.sections.setup)), this.away, this.body);
@@ -56,6 +59,7 @@ export class Setup {
       this.#follow();
     }
     if (config?.config) this.#adopt(overlaid(config.config, config.tried ?? {}));
+    this.settings.update(config);
     this.away.hidden = this.#running !== null;
     this.body.hidden = this.#running === null;
     setText(this.away, current && !current.reachable ? words.away : words.noConfig);

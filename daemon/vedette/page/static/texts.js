@@ -572,6 +572,13 @@ export const texts = Object.freeze({
     noPicture: "There is no picture yet. You can draw all the same.",
   }),
 
+  settings: Object.freeze({
+    title: "Settings, and where they come from",
+    caption: "Keys that a reload or a signed configuration can change",
+    head: ["Key", "Value", "From"],
+    place: (place) => ({undefined: "default", model: "the model", tried: "tried now"})[place] ?? place,
+  }),
+
   broker: Object.freeze({
     state: (connected, since, now) => (connected ? "Connected to the broker."
       : `Not connected to the broker${since ? ` since ${clock(since, now)}` : ""}. Messages wait on the device.`),

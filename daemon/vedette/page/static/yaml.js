@@ -26,7 +26,8 @@ function block(mapping, levels, indent) {
   }).join("");
 }
 
-function flow(value) {
+/** Return a value on one line. */
+export function flow(value) {
   if (Array.isArray(value)) {
     return `[${value.map(flow).join(", ")}]`;
   }
