@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import json
+import multiprocessing
 import queue
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from tests.support.broker.cutting_proxy import CuttingProxy
 from tests.support.broker.fake_broker import ACCEPT_V5, Connect, FakeBroker
 from tests.support.broker.mosquitto import Mosquitto, configuration, running
 from tests.support.broker.subscriber import listening, send
+from tests.support.network.another_host import possible, use_hosts
 from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
 from vedette.config.models import MqttConfig
@@ -266,6 +269,26 @@ def test_a_command_during_a_short_absence_is_delivered(broker: Mosquitto, protoc
         proxy.refusing = False
         assert commands.get(timeout=240).name == "update"
     assert commands.empty()
+
+
+def publish_one(hosts: Path, port: int) -> None:
+    """Process: a device whose broker's name is in `hosts`. Its exit code is 0 if the broker accepts a result."""
+    use_hosts(hosts)
+    with publishing(MqttConfig(host="brokers", port=port)) as publisher:
+        publisher.publish(Message("detections", b"1"))
+        sys.exit(not publisher.flush(60))
+
+
+@pytest.mark.skipif(not possible(), reason="namespaces need root")
+def test_a_node_that_hangs_up_is_left_for_another(tmp_path: Path) -> None:
+    """The broker's name has two addresses. The resolver puts the one of the bad node first, each time."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 brokers\n127.0.1.2 brokers\n")
+    with FakeBroker(b"") as bad, running(tmp_path, f"allow_anonymous true\nlistener {bad.port} 127.0.1.2"):
+        device = multiprocessing.get_context("spawn").Process(target=publish_one, args=(hosts, bad.port))
+        device.start()
+        device.join()
+    assert device.exitcode == 0
 
 
 def test_a_message_that_the_broker_refuses_is_counted_and_reported(tmp_path: Path) -> None:

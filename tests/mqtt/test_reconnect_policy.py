@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -47,6 +47,10 @@ class Device:
         self.now_s = 1000.0
         self.policy = ReconnectPolicy(wanted, self.clock)
 
+    def start(self) -> Start:
+        """How the next connection begins, wherever it goes."""
+        return replace(self.policy.start(), turn=0)
+
     def clock(self) -> float:
         return self.now_s
 
@@ -54,7 +58,7 @@ class Device:
               end: BrokerError | None = None) -> tuple[Start, float]:
         """One connection that the broker accepts; returns how it began, and the pause after it."""
         end = end or BrokerAway("ended")
-        start = self.policy.start()
+        start = self.start()
         connection = Connection(self.now_s, session_present=finds_session and not start.clean, hung_up=hung_up)
         self.policy.connected(connection)
         self.now_s += seconds
@@ -66,12 +70,12 @@ class Device:
 
     def refused(self, demand: Terms | None = None) -> Start:
         """One connection that the broker refuses."""
-        start = self.policy.start()
+        start = self.start()
         self.policy.ended(Connection(hung_up=False, demand=demand))
         return start
 
     def unanswered(self, *, hung_up: bool = True) -> Start:
-        start = self.policy.start()
+        start = self.start()
         self.policy.ended(Connection(answered=False, hung_up=hung_up))
         return start
 
@@ -105,7 +109,16 @@ def test_a_broker_that_bears_no_kept_session_gets_none() -> None:
     device.policy.discarded()
     assert device.refused() == Start(V3, clean=False)
     assert device.lived(SHORT_CONNECTION_S)[0] == Start(V3, keep_session=False)
-    assert device.policy.start() == Start(V3, clean=False)
+    assert device.start() == Start(V3, clean=False)
+
+
+def test_after_a_failure_another_address_is_tried_first(device: Device) -> None:
+    """A node that hangs up or refuses is left; one that served the device for long enough is not."""
+    turns = []
+    for fails in (device.unanswered, device.refused, device.lived, lambda: device.lived(SHORT_CONNECTION_S)):
+        turns.append(device.policy.start().turn)
+        fails()
+    assert [*turns, device.policy.start().turn] == [0, 1, 2, 3, 3]
 
 
 def test_failures_in_a_row_discard_the_session_once_each_time() -> None:
@@ -117,7 +130,7 @@ def test_failures_in_a_row_discard_the_session_once_each_time() -> None:
         assert device.refused() == Start(V3, clean=False)
     assert device.policy.start().only_discards
     device.policy.discarded()
-    assert device.policy.start() == Start(V3, clean=False)
+    assert device.start() == Start(V3, clean=False)
 
 
 def test_a_session_that_this_device_did_not_leave_proves_a_takeover(device: Device) -> None:
@@ -205,7 +218,7 @@ def test_after_some_failures_a_clean_start_is_tried(device: Device, fails: Calla
 def test_a_demand_of_the_broker_applies_to_the_next_connection(device: Device) -> None:
     """It applies until the broker could not be reached."""
     device.refused(V3)
-    assert device.policy.start() == Start(V3, clean=True, keep_session=True)
+    assert device.start() == Start(V3, clean=True, keep_session=True)
     device.lived(SHORT_CONNECTION_S)
     assert device.policy.start().terms == V3
     device.unreachable()

@@ -10,8 +10,10 @@ QoS that nobody subscribed to, end the connection.
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -43,6 +45,8 @@ class BoundedClient(paho.Client):
         self._largest = largest
         self._terms = terms
         self._begins_clean = clean
+        self.turn = 0
+        """Which address of the broker's name is tried first, modulo their number; the others follow."""
         self.first_byte: int | None = None
         """The first byte that the peer sent."""
         self.dropped_s = 0.0
@@ -87,6 +91,16 @@ class BoundedClient(paho.Client):
         """Overrides paho's, which gives up a connection whose TLS or whose answer takes longer than the keep-alive."""
         if self.is_connected():
             super()._check_keepalive()
+
+    def _create_socket_connection(self) -> socket.socket:
+        """Overrides paho's, which always begins with the first address of the name."""
+        found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        first = self.turn % len(found)
+        addresses = [str(one[-1][0]) for one in found[first:] + found[:first]]
+        for address in addresses[:-1]:
+            with suppress(OSError):
+                return socket.create_connection((address, self._port), self.connect_timeout)
+        return socket.create_connection((addresses[-1], self._port), self.connect_timeout)
 
     def _sock_recv(self, bufsize: int) -> bytes:
         packet = self._in_packet

@@ -110,7 +110,7 @@ class Connection:
         self._refusals: set[tuple[str, int]] = set()
         self._opened_s = time.monotonic()
         self._mqtt = mqtt
-        self._client = self._new_client(largest_packet, clean=start.clean)
+        self._client = self._new_client(largest_packet, start)
         try:
             self._client.configure(mqtt, will)
             self._client.send_connect(mqtt, keep_session=start.keep_session)
@@ -197,9 +197,9 @@ class Connection:
             sock.close()
         self._end = self._end or BrokerAway("the connection was closed")
 
-    def _new_client(self, largest_packet: int, *, clean: bool) -> BoundedClient:
-        client = BoundedClient(largest_packet, self.terms, self._client_id, clean=clean)
-        client.connect_timeout = self._within_s
+    def _new_client(self, largest_packet: int, start: Start) -> BoundedClient:
+        client = BoundedClient(largest_packet, start.terms, self._client_id, clean=start.clean)
+        client.connect_timeout, client.turn = start.within_s, start.turn
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe

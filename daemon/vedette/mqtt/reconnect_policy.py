@@ -16,6 +16,7 @@ Invariants:
   crowded broker; whoever gives up and comes again makes it longer. After a hang-up the pauses grow instead.
 - The connections of a search wait like all others, and whether the port expects TLS is found out once. So a crowd at
   a broker that hangs up does not grow by them.
+- After a failure the next connection begins with another address of the broker's name: it may be another node.
 - A broker that refuses, or is not there, is tried again within a few seconds, since nothing is crowded then.
 - The `mqtt` thread owns this; nothing blocks.
 """
@@ -77,6 +78,7 @@ class ReconnectPolicy:
         """Whether the last connection only discarded a session: the next one keeps its own."""
         self._bears_no_session = False
         """Whether that next connection failed: this one asks for no session, and lives."""
+        self._turn = 0
         self._failures = 0
         self._short_connections = 0
         self._unanswered = 0
@@ -109,7 +111,8 @@ class ReconnectPolicy:
             and self._failures > 0 and self._failures % SHORT_CONNECTIONS == 0)
         within_s = LATE_WITHIN_S if self._was_late else CONNECT_TIMEOUT_S
         keeps = not (self._leaves_no_session or self._bears_no_session)
-        return Start(self._terms, is_clean or self._bears_no_session, keeps, within_s, self._expects_tls)
+        return Start(self._terms, is_clean or self._bears_no_session, keeps, within_s, self._expects_tls,
+                     self._turn)
 
     def connected(self, connection: KnownConnection) -> None:
         """The broker accepted a connection."""
@@ -144,6 +147,7 @@ class ReconnectPolicy:
         if connection.demand is not None:
             self._terms = connection.demand
             return
+        self._turn += 1
         self._bears_no_session = had_discarded and lived_s is None
         self._failures += connection.hung_up or (connection.answered and lived_s is None)
         self._count_unanswered(connection)

@@ -89,7 +89,8 @@ class Start:
     """How a connection begins. `clean`: discard the session that the broker kept for this client id.
 
     `keep_session`: it keeps this one at its end. `within_s`: how long the socket, TLS and the answer to CONNECT may
-    take, each. `expects_tls`: whether the port expects TLS, although none is configured; None: not known.
+    take, each. `expects_tls`: whether the port expects TLS, although none is configured; None: not known. `turn`: which
+    of the addresses of the broker's name is tried first, modulo their number.
     """
 
     terms: Terms
@@ -97,6 +98,7 @@ class Start:
     keep_session: bool = True
     within_s: float = CONNECT_TIMEOUT_S
     expects_tls: bool | None = None
+    turn: int = 0
 
     @property
     def only_discards(self) -> bool:
