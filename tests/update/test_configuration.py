@@ -5,7 +5,9 @@ The source, the file, the loading and the reload are real. Frames, health and th
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,9 +18,11 @@ from typing import Any, cast
 import pytest
 
 from tests.support.fakes import FakeClock
+from tests.support.faults.forgetful_disk import CountedDisk, PowerCut
 from tests.support.network.operators import Operator
 from tests.support.present import present
 from tests.support.waiting.until import wait_until
+from vedette._lib.durable import Files
 from vedette.config.load import Loaded, read
 from vedette.config.models import Config
 from vedette.config.reload import Reloader
@@ -87,8 +91,9 @@ class Device:
     def load(self, signed: Signed | None = None) -> Loaded:
         return read(self.file, environ={}, signed=signed)
 
-    def restart(self, boot_id: str = "a boot") -> None:
-        self.store = ConfigurationStore(self.folder)
+    def restart(self, boot_id: str = "a boot", files: Files = os) -> None:
+        self.orders.clear()
+        self.store = ConfigurationStore(self.folder, files=files)
         loaded = configuration_at_start(self.store, self.load(), self.load, boot_id=boot_id, now=self.clock.utc_now())
         self.reloader = Reloader(loaded, self._load_now)
         self.reloader.parts = (self,)
@@ -421,3 +426,33 @@ def test_a_disk_that_cannot_be_written_changes_nothing(device: Device) -> None:
     (device.folder / "configuration.json").rmdir()
     device.poll()
     assert [device.threshold, device.status.state, device.updater.reasons()] == [0.3, "trial", {}]
+
+
+def stop() -> None:
+    raise PowerCut
+
+
+def test_a_cut_at_any_step_of_applying_leaves_the_old_one_or_the_new(device: Device) -> None:
+    """A good one is in effect; another is applied, and rolled back for its errors. The next start has one of both."""
+    with_good(device)
+    kept = (device.folder / "configuration.json").read_bytes()
+    device.release(threshold(0.8), 2)
+    found = []
+    for cut_at in itertools.count():
+        (device.folder / "configuration.json").write_bytes(kept)
+        device.restart(files=CountedDisk(cut_at, stop))
+        try:
+            device.poll()
+            device.watch(errors=LEAST_ERRORS)
+            is_done = True
+        except PowerCut:
+            is_done = False
+        device.restart("another boot")
+        state = device.status
+        found.append((device.threshold, state.release, state.state, device.store.damage))
+        if is_done:
+            break
+    old, new = (0.3, 1, "good", None), (0.8, 2, "trial", None)
+    assert set(found) == {old, new}
+    assert [found[0], found[-1]] == [old, old]
+    assert len(found) > 10

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.fakes import FakeClock, make_frame, make_result
 from tests.support.models.sham_candidates import ShamCandidates, detected
+from vedette.config.camera_values import region_of
 from vedette.config.load import Loaded
 from vedette.config.models import CameraConfig, Config, DetectorConfig
 from vedette.config.reload import Reloader
@@ -17,7 +18,7 @@ from vedette.detect.open_model import DetectorOpener, ModelChoice
 from vedette.detect.pipeline import Pipeline
 from vedette.errors import ConfigError, ModelDamaged
 from vedette.store.release import TrialRequirement
-from vedette.types import DetectorFacts, ModelRef
+from vedette.types import Box, DetectorFacts, ModelRef
 from vedette.update.old_configuration import OldConfiguration
 from vedette.update.trial import COMPARE_S, RETRY_AFTER_S
 from vedette.update.verdicts import SIGHTINGS, TrialTally, Verdict
@@ -68,13 +69,14 @@ class Rig:
         self.opened.append(ShamCandidates(config))
         return self.opened[-1]
 
-    def frame(self, seconds: float = COMPARE_S) -> Verdict:
+    def frame(self, seconds: float = COMPARE_S, roi: Box | None = None) -> Verdict:
         """Let the model detect in one frame as it is configured now, and compare."""
         self.clock.advance(seconds)
         self.tap.request()      # else the comparison waits for a frame
         config = self.reloader.config
         seen = tuple(each for each in detected(config) if each.label not in config.detector.deny)
-        self.tap(replace(make_result(make_frame(self.clock), seen), model=STREET))
+        roi = roi or region_of(config.camera.roi)
+        self.tap(replace(make_result(make_frame(self.clock), seen), model=STREET, roi=roi))
         self.tally.detected()
         self.tally.elapsed(seconds)
         self.old.compare(self.tally)
@@ -179,3 +181,12 @@ def test_an_old_configuration_that_cannot_be_loaded_is_not_compared() -> None:
         raise ConfigError(("config.yaml:1: wrong",))
     rig.old._before = refuse
     assert not rig.old.begin()
+
+
+def test_a_frame_of_another_region_is_no_evidence() -> None:
+    """It was under way when the new region came."""
+    rig = Rig(with_detector(score_threshold=0.5), with_detector(score_threshold=0.6))
+    assert f"1 of {SIGHTINGS} frames" in rig.frame().message
+    assert f"1 of {SIGHTINGS} frames" in rig.frame(roi=Box(0.0, 0.0, 0.5, 0.5)).message
+    assert f"2 of {SIGHTINGS} frames" in rig.frame().message
+    rig.old.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from vedette.config.camera_values import region_of
 from vedette.config.reload import live_part
 from vedette.errors import ConfigError, ModelError, ModelTimedOut, RuntimeMissing
 from vedette.update.prove import Candidates
@@ -85,7 +86,8 @@ class OldConfiguration:
         if self._reloader.tried:
             return
         tapped = self._tap.next(TAKE_WITHIN_S)
-        if tapped is None or tapped.model is None or self._reloader.config is not self._new:
+        if tapped is None or tapped.model is None or self._reloader.config is not self._new \
+                or tapped.roi != region_of(self._new.camera.roi):       # from before a reload
             return
         seen = self._seen(self._candidates, tapped, tapped.model.sha256)
         if seen is not None:
@@ -143,7 +145,7 @@ class OldConfiguration:
 
 def _can_differ(old: Config, new: Config, labels: tuple[str, ...]) -> bool:
     """Whether both could detect a thing, and only one does. Without `labels`, any label may come."""
-    if Candidates(old).settings == Candidates(new).settings and old.camera.roi == new.camera.roi:
+    if Candidates(old).settings == Candidates(new).settings:
         return False
     return not labels or any(_admits(old.detector, each) and _admits(new.detector, each) for each in labels)
 
@@ -154,6 +156,7 @@ def _admits(detector: DetectorConfig, label: str) -> bool:
 
 
 def _wants(config: Config, seen: Detection) -> bool:
-    box, (xmin, ymin, xmax, ymax) = seen.box, config.camera.roi or (0.0, 0.0, 1.0, 1.0)
-    is_inside = xmin <= (box.xmin + box.xmax) / 2 <= xmax and ymin <= (box.ymin + box.ymax) / 2 <= ymax
+    box, roi = seen.box, region_of(config.camera.roi)
+    is_inside = (roi.xmin <= (box.xmin + box.xmax) / 2 <= roi.xmax
+                 and roi.ymin <= (box.ymin + box.ymax) / 2 <= roi.ymax)
     return is_inside and _admits(config.detector, seen.label)
