@@ -20,7 +20,7 @@ from vedette.types import ReasonCode
 
 ROOT = Path(__file__).parents[2]
 NO_METRIC = {"schema", "device", "detail", "since", "cause", "why", "schemas", "reason_codes", "commands", "cores",
-             "captured_at", "last_outcome", "acknowledged_before"}
+             "captured_at", "last_outcome", "acknowledged_before", "config", "places", "receiver"}
 """Keys that are texts for a person, settings, or of no use over time."""
 REPEATED = {("health", "last_end", "run"), ("info", "run"), ("info", "detector")}
 """Values that are the same elsewhere, or whose neighbour says it."""

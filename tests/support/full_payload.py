@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 from typing_extensions import is_typeddict
 
 from vedette.messages import topics
@@ -79,7 +79,7 @@ def _full(shape: Any, numbers: "count[int]") -> Any:
     if origin is Literal:
         return inner[0]
     number = next(numbers)
-    return {bool: True, int: number, float: number / 1024, str: f"text {number}"}[shape]
+    return {bool: True, int: number, float: number / 1024, str: f"text {number}", JsonValue: f"text {number}"}[shape]
 
 
 def _present(shape: Any) -> Any:

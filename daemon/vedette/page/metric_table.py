@@ -13,7 +13,7 @@ from typing import NamedTuple, get_args
 
 from vedette.page.metric_readers import Computed, Facts, Messages, Reader, States, Value, walk
 from vedette.serve.exposition import Kind, Sample
-from vedette.types import CameraState, EndKind, HealthState, ModelState, ReasonCode
+from vedette.types import CameraState, ConfigurationState, EndKind, HealthState, ModelState, ReasonCode
 
 MILLI = 1e-3
 MEGA = 1e6
@@ -131,6 +131,18 @@ METRICS = (
            Facts(code="model.last_update.code", release="model.last_update.release",
                  sha256="model.last_update.sha256", at="model.last_update.at")),
     Metric("vedette_last_update_ok", "1 if the last update ended without a failure.", Value("model.last_update.ok")),
+    Metric("vedette_configuration_info", "The signed configuration that applies. The value is 1.",
+           Facts(release="model.configuration.release", version="model.configuration.version",
+                 sha256="model.configuration.sha256")),
+    Metric("vedette_configuration_state", "State of the signed configuration: 1 for the present state.",
+           States("model.configuration.state", "state", get_args(ConfigurationState))),
+    Metric("vedette_configuration_last_update_info",
+           "How the last update of the signed configuration ended. The value is 1.",
+           Facts(code="model.configuration.last_update.code", release="model.configuration.last_update.release",
+                 sha256="model.configuration.last_update.sha256", at="model.configuration.last_update.at")),
+    Metric("vedette_configuration_last_update_ok",
+           "1 if the last update of the signed configuration ended without a failure.",
+           Value("model.configuration.last_update.ok")),
     Metric("vedette_runtime_info", "The interpreter. The value is 1.",
            Facts(runtime="health.inference.runtime", version="health.inference.runtime_version")),
     Metric("vedette_inference_threads", "Threads of the interpreter.", Value("health.inference.threads")),
