@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
+
 from tests.fleet.test_rolls import RECORD
+from vedette.cli.fleet.roll import METRICS_EVERY_S, Audience
 from vedette.fleet.outcomes import Tally
 from vedette.fleet.roll_metrics import metrics
 
@@ -19,3 +23,16 @@ def test_every_count_has_its_release() -> None:
         *(f'vedette_rollout_state{{release="7",state="{other}"}} 0'
           for other in ("asking", "stopping", "stopped", "done", "ended"))]
     assert sum(line.startswith("# TYPE") for line in lines) == 9
+
+
+def test_the_file_is_never_old(tmp_path: Path) -> None:
+    """It is written again without a change, but not at each look: its age shows whether anybody watches."""
+    file, now_s = tmp_path / "roll.prom", [0.0]
+    audience = Audience(argparse.Namespace(json=False, metrics=file), now_s=lambda: now_s[0])
+    written = []
+    for now_s[0] in (0, METRICS_EVERY_S - 1, METRICS_EVERY_S + 1):
+        audience.counted(RECORD, Tally(2, 1, 0, {}, 0, 1), "")
+        written.append(file.exists())
+        file.unlink(missing_ok=True)
+    audience.counted(RECORD, Tally(2, 2, 0, {}, 0, 0), "")
+    assert (written, file.exists()) == ([True, False, True], True)

@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import sys
+import time
 from bisect import bisect_left
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -46,7 +47,7 @@ from vedette.fleet.roster import devices
 from vedette.store.release import BUCKETS, ShadowRequirement, TrialRequirement
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from vedette.fleet.keys import KeyFolder
@@ -73,6 +74,7 @@ exit codes:
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _NAMED_MAX = 10
+METRICS_EVERY_S = 60.0
 _TICKS_OF_A_SOAK = 50
 
 
@@ -121,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
         keys = keys_of(args, repository)
         bundle = bundle_named(args.bundle, repository.settings)
     order = _order(args, bundle)
-    audience = _Audience(args)
+    audience = Audience(args)
     record = newest_of(args.folder, order)
     if record is not None and record.is_over and not args.again:
         state = record.state
@@ -142,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _begun(args: argparse.Namespace, order: Order, bundle: Bundle, keys: KeyFolder, ears: Ears,
-           audience: _Audience) -> RollRecord:
+           audience: Audience) -> RollRecord:
     """Sign the first step. Raises: FleetError, also if no device can report; KeyUnusable, BrokerError."""
     with ears.connect() as connection:
         _, roster = gathered(connection, parsed)
@@ -208,16 +210,18 @@ def _code(record: RollRecord) -> int:
     return 0 if record.state.phase == "done" else FleetError.exit_code
 
 
-class _Audience:
+class Audience:
     """Prints decisions as lines and, on a terminal, the newest counts in the last line. It reads a typed yes."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: argparse.Namespace, now_s: Callable[[], float] = time.monotonic) -> None:
         self._as_json = args.json
+        self._now_s = now_s
         self._metrics: Path | None = args.metrics
         self._is_drawn = sys.stdout.isatty() and not args.json
         self._shown = ""
         self._written: str | None = ""
         """The metrics as they were written last; None: they could not be."""
+        self._write_again_s = 0.0
 
     def announced(self, lines: Sequence[str]) -> None:
         """Print what is known before anything is signed."""
@@ -257,9 +261,13 @@ class _Audience:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _write(self, content: str) -> None:
-        """Replace the file of metrics. A disk that is full must not keep the rollout from stopping."""
-        if self._metrics is None or content == self._written:
+        """Replace the file of metrics. Its age shows whether anybody watches, so it is written again without a change.
+
+        A disk that is full must not keep the rollout from stopping.
+        """
+        if self._metrics is None or (content == self._written and self._now_s() < self._write_again_s):
             return
+        self._write_again_s = self._now_s() + METRICS_EVERY_S
         try:
             replace_file(self._metrics, content.encode(), READABLE)
             self._written = content
