@@ -16,6 +16,7 @@ from types import FrameType
 
 import psycopg
 
+from . import metrics
 from .consumer import WINDOW, Broker, Consumer
 from .database import Database
 from .messages import TOPICS
@@ -34,10 +35,10 @@ REPORT_EVERY_S = 15.0
 class Ingest:
     """Carries messages from the consumer to the database."""
 
-    def __init__(self, consumer: Consumer, database: Database, metrics: Path | None) -> None:
+    def __init__(self, consumer: Consumer, database: Database, metrics_file: Path | None) -> None:
         self._consumer = consumer
         self._database = database
-        self._metrics = metrics
+        self._metrics = metrics_file
         self._stopping = False
         self._first_s: float | None = None
         self._tries = 0
@@ -93,26 +94,20 @@ class Ingest:
 
     def _report(self) -> None:
         self._report_at_s = time.monotonic() + REPORT_EVERY_S
-        counts = {name: self._database.counts[name] for name in ("results", "events", "repeats", "rejected")}
+        counts = {name: self._database.counts[name] for name in metrics.COUNTERS}
         if counts != self._reported:
             log.info("written: %s", ", ".join(f"{name} {count}" for name, count in counts.items()))
             self._reported = counts
         if self._metrics is not None:
+            values = {**counts, "broker_connected": int(self._consumer.connected),
+                      "database_connected": int(self._database.connected),
+                      "committed_timestamp_seconds": self._committed_at, "report_timestamp_seconds": time.time()}
+            new = self._metrics.with_name(f"{self._metrics.name}.new")
             try:
-                self._write_metrics(self._metrics, counts)
+                new.write_text(metrics.text(self._consumer.client_id, values))
+                new.replace(self._metrics)
             except OSError as error:
                 log.warning("%s: %s", self._metrics, error.strerror)
-
-    def _write_metrics(self, path: Path, counts: dict[str, int]) -> None:
-        """Write them for node_exporter's textfile collector. Raises: OSError."""
-        lines = [f"# TYPE vedette_ingest_{name}_total counter\nvedette_ingest_{name}_total {count}"
-                 for name, count in counts.items()]
-        lines += [f"# TYPE vedette_ingest_{name} gauge\nvedette_ingest_{name} {value}" for name, value in (
-            ("broker_connected", int(self._consumer.connected)), ("database_connected", int(self._database.connected)),
-            ("committed_timestamp_seconds", self._committed_at), ("report_timestamp_seconds", time.time()))]
-        new = path.with_name(f"{path.name}.new")
-        new.write_text("\n".join(lines) + "\n")
-        new.replace(path)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -58,6 +58,7 @@ class Consumer:
     """Receives messages; all calls on one thread. `received`: what was not taken yet."""
 
     def __init__(self, broker: Broker, client_id: str, filters: Sequence[str]) -> None:
+        self.client_id = client_id
         self._broker = broker
         self._filters = filters
         self._epoch = 0

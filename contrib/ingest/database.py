@@ -32,17 +32,17 @@ KEPT_BYTES = 65_536
 LOCK = 8_660_176_215
 """The number of the advisory lock under which one program at a time writes."""
 PATIENT: dict[str, Any] = {
-    "connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
+    "connect_timeout": 30, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
     "tcp_user_timeout": 30_000, "client_encoding": "utf8"}
 SESSION = """
-SET statement_timeout = '30s';
+SET statement_timeout = '60s';
 SET timezone = 'UTC';
 SET enable_seqscan = off;
 SET enable_hashjoin = off;
 SET enable_mergejoin = off;
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 """
-"""No call waits longer than about half a minute: the connection to the broker waits with it. A repeat is found by the
+"""No call waits longer than about a minute: the connection to the broker waits with it. A repeat is found by the
 index, in tables of any size. What is acknowledged is on the server's disk."""
 
 

@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from contrib.ingest import metrics as ingest
+from tests.fleet.test_rolls import RECORD
 from tests.support.full_payload import everything
-from tests.support.network.exposition import SUFFIXES, read
+from tests.support.network.exposition import SUFFIXES, Family, read
 from tests.support.network.prometheus import CONTRIB, DASHBOARD, ROOT, RULES, dashboard_expressions, needed
+from vedette.fleet.outcomes import Tally
+from vedette.fleet.roll_metrics import metrics
 from vedette.page.device_state import DeviceState
 from vedette.page.metrics import exposition
 
@@ -26,10 +30,18 @@ GUIDE = ROOT / "docs" / "prometheus.md"
 TESTS = RULES.with_name("vedette.test.yml")
 
 
+def all_families() -> dict[str, Family]:
+    """Those of the page, of a rollout, and of contrib/ingest, by their names."""
+    return {
+        **read(exposition([DeviceState(Path("/socket"), datetime.now(UTC), "gate", reachable=True,
+                                       messages=everything())])),
+        **read(metrics(RECORD, Tally(3, 1, 0, {"blind": 1}, 0, 1))),
+        **read(ingest.text("one", dict.fromkeys((*ingest.COUNTERS, *ingest.GAUGES), 0)))}
+
+
 def known() -> dict[str, set[str]]:
     """The labels of each metric, by its name."""
-    families = read(exposition([DeviceState(Path("/socket"), datetime.now(UTC), "gate", reachable=True,
-                                            messages=everything())]))
+    families = all_families()
     return {name + suffix: family.labels for name, family in families.items()
             for suffix in ("", *SUFFIXES.get(family.kind, ()))}
 
@@ -65,9 +77,8 @@ def test_every_label_that_is_named_exists(expression: str) -> None:
 
 def test_every_value_of_a_label_exists() -> None:
     """A code or a state that is asked for is one that a device reports."""
-    families = read(exposition([DeviceState(Path("/socket"), datetime.now(UTC), "gate", reachable=True,
-                                            messages=everything())]))
-    values = {(name, *pair) for name, family in families.items() for _, labels in family.samples for pair in labels}
+    values = {(name, *pair) for name, family in all_families().items() for _, labels in family.samples
+              for pair in labels}
     asked = {(name, *pair) for expression in expressions() for name, selector in SELECTOR.findall(expression)
              for pair in [*VALUE.findall(selector),
                           *((label, one) for label, many in re.findall(r'([a-z_]+)=~"([a-z_|]+)"', selector)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.network.exposition import series
 from tests.support.network.postgres import Postgres
 from tests.support.network.prometheus import CONTRIB
 from tests.support.waiting.bounded_popen import BoundedPopen
@@ -46,9 +47,8 @@ class RunningIngest:
         return self._log.read_text(errors="replace")
 
     def values(self) -> dict[str, float]:
-        """Return the newest metrics that were written."""
-        lines = self.metrics.read_text().splitlines() if self.metrics.exists() else []
-        return {name: float(value) for name, value in (line.split() for line in lines if not line.startswith("#"))}
+        """Return the newest metrics that were written, by their name."""
+        return {name: value for (name, _), value in series(self.metrics.read_text()).items()}
 
 
 @contextmanager
