@@ -140,8 +140,8 @@ def test_a_step_is_a_share_of_the_known_devices() -> None:
 
 def test_a_small_fleet_begins_with_one_device() -> None:
     """Shares of less than a device are one step of one device; the last step has the unknown devices too."""
-    assert ends([120, 4000, 6000]) == [(4000, 1), (6000, 2), (10_000, 3)]
-    assert ends([4000]) == [(10_000, 1)]
+    assert ends([120, 4000, 6000]) == [(121, 1), (6000, 2), (10_000, 3)]
+    assert ends([4000]) == [(4001, 1), (10_000, 1)]
 
 
 def test_a_step_in_which_nobody_can_be_watched_is_passed_over() -> None:
@@ -154,7 +154,7 @@ def test_a_step_in_which_nobody_can_be_watched_is_passed_over() -> None:
 
 def test_devices_of_one_bucket_stay_together() -> None:
     """A step has at least one device more than the one before."""
-    assert ends([50, 120, 120, 120]) == [(120, 1), (121, 4), (10_000, 4)]
+    assert ends([50, 120, 120, 120]) == [(100, 1), (121, 4), (10_000, 4)]
 
 
 def test_a_step_adds_no_more_devices_than_were_watched() -> None:

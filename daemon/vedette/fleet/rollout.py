@@ -189,9 +189,13 @@ def _stop(state: RolloutState, plan: Plan, failed: int, expected: int, *, soaked
 def _end_of(share: int, buckets: Sequence[int]) -> int:
     """Return the end of a step: at most that share of the devices is before it, but at least one.
 
-    By bare buckets, chance would put more devices into a step than its share: 118 of 10,000 into 1 %.
+    By bare buckets, chance would put more devices into a step than its share: 118 of 10,000 into 1 %. As far as the
+    known devices allow, it is that share of the buckets too, for the sake of unknown devices.
     """
-    return BUCKETS if share == BUCKETS or not buckets else _bound(buckets, 0, max(1, len(buckets) * share // BUCKETS))
+    if share == BUCKETS or not buckets:
+        return BUCKETS
+    count = max(1, len(buckets) * share // BUCKETS)
+    return min(max(share, buckets[count - 1] + 1), _bound(buckets, 0, count))
 
 
 def _bound(buckets: Sequence[int], before: int, more: int) -> int:
