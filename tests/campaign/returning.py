@@ -305,8 +305,9 @@ def cases(of: int, downs_s: list[float], slack_s: float) -> list[Case]:
     limits: list[tuple[Kind, int, int, float]] = [("plain", 1, 300, 5.0), ("tls", 1, 300, 5.0)]
     crowds: list[tuple[Kind, int]] = [("plain", of), ("tls", of // 10), ("hung_up", of // 10)]
     for kind, crowd in crowds:
-        if crowd > 1:
-            limits += [(kind, crowd, crowd // 10, 30.0), (kind, crowd, crowd * 3 // 100, 120.0)]
+        if crowd > 1:       # who is hung up on has no place in a queue
+            quick_s, slow_s = (60.0, 180.0) if kind == "hung_up" else (30.0, 120.0)
+            limits += [(kind, crowd, crowd // 10, quick_s), (kind, crowd, crowd * 3 // 100, slow_s)]
     return [Case(kind, count, rate, down_s, within_s + slack_s)
             for kind, count, rate, within_s in limits for down_s in downs_s]
 

@@ -44,7 +44,7 @@ DUPLICATE_NAMED_FOR_S = 300.0
 NO_TAKEOVER_FOR_S = 15.0
 """So long short connections are not suspected after a proof that nobody took over. The other may have been away."""
 SEARCH_AFTER = 2
-"""Connections in a row to which the broker did not even answer. The number doubles while a search finds nothing."""
+"""Connections in a row to which the broker did not even answer. The number doubles with each search in vain."""
 SEARCH_AFTER_MAX = 64
 LATE_WITHIN_S = 60.0
 """For a broker that was late once. One whose machine went away in the middle of a connection is found within this time.
@@ -192,10 +192,9 @@ class ReconnectPolicy:
         """A search has ended. None: the broker bears no terms at all."""
         self.must_search = False
         self._unanswered = 0
-        if terms is None:
+        if terms in (None, self._terms):
             self._search_after = min(2 * self._search_after, SEARCH_AFTER_MAX)
-        else:
-            self._terms = terms
+        self._terms = terms or self._terms
 
     def _count_unanswered(self, connection: KnownConnection) -> None:
         self._unanswered = self._unanswered + 1 if connection.hung_up and not connection.answered else 0

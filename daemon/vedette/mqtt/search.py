@@ -3,8 +3,9 @@
 Invariants: the broker bears terms if a connection with them, with the device's own name, will and subscriptions, lasts
 for HOLD_S after `online` was published; less than before is concluded only if it works and the full terms fail, twice
 in turn, so that a broker that just restarts is not taken for a poor one. Every attempt is bounded and begins clean. A
-broker that cannot be reached or is late says nothing about its terms, so the search ends. After each hang-up before
-an answer the next attempt waits as long as any other connection would: a crowd must not grow by those who search.
+broker that cannot be reached or is late says nothing about its terms, so the search ends. A crowd must not grow by
+those who search. So after each hang-up before an answer the next attempt waits as long as any other connection would,
+and the least terms come first: where even they fail, no others are tried.
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ class Search:
     def run(self, full: Terms) -> Terms | None:
         """Return the best terms that the broker bears, or None if it bears none or cannot be reached."""
         with suppress(BrokerError):
+            if self._bears(full):
+                return full
+            least = {terms.is_v5: terms for terms in full.lesser()}.values()
+            if not any(map(self._bears, least)):
+                return None
             if self._bears(full):
                 return full
             for terms in full.lesser():
