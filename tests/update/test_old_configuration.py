@@ -113,10 +113,21 @@ def test_a_threshold_that_keeps_the_things_is_good() -> None:
 @pytest.mark.parametrize(("now", "can_differ"), [
     (with_detector(score_threshold=0.5), False), (Config(), True),
     (with_detector(score_threshold=0.9, deny=["person", "car"]), False),
-    (with_detector(score_threshold=0.9, allow=["car"]), True)])
+    (with_detector(score_threshold=0.9, allow=["car"]), True),
+    (Config(camera=CameraConfig(roi=(0.5, 0.0, 1.0, 1.0))), True)])
 def test_there_is_nothing_to_compare_where_nothing_can_differ(now: Config, can_differ: bool) -> None:
     """Or the trial would wait for sightings that never come. A bundle's own threshold is none that is stated."""
     assert Rig(with_detector(score_threshold=0.5), now).can_differ == can_differ
+
+
+@pytest.mark.parametrize(("roi", "can_differ"), [((0.4, 0.0, 1.0, 1.0), True), ((0.5, 0.0, 1.0, 1.0), False)])
+def test_regions_that_share_nothing_are_not_compared(roi: tuple[float, float, float, float], can_differ: bool) -> None:
+    """The old one never sees what is in the new one, so the trial would wait for ever."""
+    before = Config(camera=CameraConfig(roi=(0.0, 0.0, 0.5, 1.0)))
+    rig = Rig(before, Config(camera=CameraConfig(roi=roi)))
+    assert rig.can_differ == can_differ
+    assert rig.frame().ruling == ("undecided" if can_differ else "good")
+    rig.old.close()
 
 
 def test_labels_that_the_old_one_did_not_admit_are_not_compared() -> None:

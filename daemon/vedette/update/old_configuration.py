@@ -15,6 +15,7 @@ from vedette.config.reload import live_part
 from vedette.errors import ConfigError, ModelError, ModelTimedOut, RuntimeMissing
 from vedette.update.prove import Candidates
 from vedette.update.trial import COMPARE_LATER_S, COMPARE_S, COMPARED_SOON, RETRY_AFTER_S, TAKE_WITHIN_S
+from vedette.vision.geometry import iou
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,7 +146,8 @@ class OldConfiguration:
 
 def _can_differ(old: Config, new: Config, labels: tuple[str, ...]) -> bool:
     """Whether both could detect a thing, and only one does. Without `labels`, any label may come."""
-    if Candidates(old).settings == Candidates(new).settings:
+    if Candidates(old).settings == Candidates(new).settings or not iou(
+            region_of(old.camera.roi), region_of(new.camera.roi)):
         return False
     return not labels or any(_admits(old.detector, each) and _admits(new.detector, each) for each in labels)
 
