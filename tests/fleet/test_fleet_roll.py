@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import random
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +21,7 @@ from tests.fleet.test_roll_desk import Office
 from tests.support.broker.mosquitto import Mosquitto, running
 from tests.support.broker.rolled_devices import RolledDevices
 from tests.support.daemon.running import environment
+from tests.support.waiting.until import wait_until
 from vedette.cli import main
 from vedette.fleet.rolls import FOLDER
 
@@ -103,6 +108,36 @@ def test_json_for_programs_and_metrics_for_prometheus(office: Office, broker: Mo
     assert main(arguments) == 65
     assert "--again begins anew" in capsys.readouterr().out
     assert office.released() == {}
+
+
+@pytest.mark.slow
+def test_a_yes_is_typed_at_a_terminal(office: Office, broker: Mosquitto, tmp_path: Path) -> None:
+    """The last line shows the newest counts; the question stands above it."""
+    arguments = command(office, broker, "--steps", "40,100", "--salt", "x", "--silent-after", "3s", "--approve")
+    master, slave = pty.openpty()
+    with alive(office, broker):
+        child = subprocess.Popen([sys.executable, "-m", "vedette", *arguments], env=environment(tmp_path),
+                                 stdin=slave, stdout=slave)
+        os.close(slave)
+        os.set_blocking(master, False)
+        shown = ""
+
+        def shows(words: str) -> bool:
+            nonlocal shown
+            with contextlib.suppress(OSError):
+                shown += os.read(master, 65536).decode()
+            return words in shown
+        try:
+            assert wait_until(partial(shows, "waits for a yes")), shown[-2000:]
+            assert office.released()[1].buckets[1] < 4000
+            os.write(master, b"yes\n")
+            assert wait_until(partial(shows, "goes on: 4 good")), shown[-2000:]
+        finally:
+            child.kill()
+            child.wait(240)
+            os.close(master)
+    assert shown.count("\x1b[Kstep 1 (") < 20
+    assert office.released()[1].buckets[1] >= 4000
 
 
 @pytest.mark.slow

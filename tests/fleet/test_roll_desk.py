@@ -25,8 +25,8 @@ FIRST, SECOND = Step(100, 10), Step(1000, 40)
 class Office:
     """An operator's folder with one bundle, and rollouts of it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.operator = Operator(folder)
+    def __init__(self, folder: Path, root_days: int = 400) -> None:
+        self.operator = Operator(folder, root=root_days)
         self.fleet, self.served = self.operator.folder, self.operator.served
         self.now = datetime.now(UTC)
         with self.operator.opened() as repository:
@@ -212,6 +212,34 @@ def test_no_step_is_signed_by_a_clock_that_was_moved(office: Office, moved_s: in
     assert (office.released()[1].buckets, saved(desk).state.published_at) == ((0, 99), office.now)
     desk.stop("bad")
     assert office.released() == {}
+
+
+def test_expired_signatures_keep_no_stop_from_the_devices(tmp_path: Path) -> None:
+    """A long wait for a yes: the timestamp has expired, and nothing can be published. The stop is signed anew."""
+    office = Office(tmp_path)
+    desk = office.begun()
+    office.now += timedelta(days=15)
+    with pytest.raises(FleetError, match="timestamp expired"):
+        desk.publish()
+    desk.stop("bad")
+    desk.publish()
+    assert saved(desk).is_over
+
+
+def test_a_stop_waits_for_a_root_that_has_expired(tmp_path: Path) -> None:
+    """Devices accept nothing then, bad or good. Once root is renewed, the stop is signed."""
+    office = Office(tmp_path, root_days=1)
+    desk = office.begun()
+    office.now += timedelta(days=2)
+    with pytest.raises(FleetError, match="root expired"):
+        desk.stop("bad")
+    assert saved(desk).state.phase == "stopping"
+    office.operator.now = office.now
+    with office.operator.opened() as repository:
+        repository.renew(office.operator.keys, root=True)
+    desk.stop("bad")
+    desk.publish()
+    assert (saved(desk).is_over, office.released()) == (True, {})
 
 
 def test_a_folder_in_use_is_tried_again(office: Office) -> None:

@@ -16,6 +16,7 @@ from tests.fleet.test_roll_desk import BUNDLE, Office
 from tests.support.broker.mosquitto import Mosquitto, running
 from tests.support.broker.rolled_devices import RolledDevices
 from tests.support.broker.subscriber import send
+from tests.support.faults.small_disk import fill, mounted, possible
 from vedette._lib.clock import CarriedClock
 from vedette.cli.broker import connected, parsed
 from vedette.fleet.outcomes import Tally
@@ -173,6 +174,35 @@ def test_nothing_goes_on_without_a_yes(tmp_path: Path) -> None:
         assert seen.roll(approve=True, max_failed=0.9) == "done"
         assert seen.ticks > 60
         assert seen.log.count("waits for a yes to buckets 0-9999") == 1
+
+
+@pytest.mark.skipif(not possible(), reason="no disk can be mounted here")
+def test_a_full_disk_does_not_make_it_forget_the_stop(tmp_path: Path) -> None:
+    """The stop cannot be signed, and the device says by then that it is good."""
+    (disk := tmp_path / "disk").mkdir()
+    with mounted(disk, 4), running(tmp_path) as broker:
+        seen = World(disk, broker, {**dict.fromkeys(DEVICES, "good"), FIRST: "blind"})
+        waste: list[Path] = []
+        seen.listens = False
+
+        def speak() -> None:
+            waste.append(fill(disk))
+            seen.devices.live()
+
+        def change_its_mind() -> None:
+            assert any("stops: " in line for line in seen.lines)
+            assert set(seen.office.released()) == {1}
+            good = b'{"state": "good", "release": 1, "last_update": {"release": 1, "ok": true, "code": "good"}}'
+            send(broker.client(), f"vedette/{FIRST}/model", good, retain=True)
+
+        def free() -> None:
+            waste[0].unlink()
+        seen.events |= {2: speak, 20: change_its_mind, 40: free}
+        try:
+            assert seen.roll(steps=(10_000,), soak_s=100) == "stopped"
+        finally:
+            seen.devices.close()
+        assert seen.devices.releases() == {}
 
 
 def test_a_change_by_hand_ends_it(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ class RollView:
 
     def _unfitness(self, device: str, now_s: float) -> str | None:
         row = self._rows.get(device)
-        if row is None or row.online is not True or self._is_silent(device, 0, now_s):
+        if row is None or row.online is not True or row.health is None or self._is_silent(device, 0, now_s):
             return "silent"
         if row.state == "pinned" and self.target.release.kind == "model":
             return "pinned"

@@ -160,7 +160,8 @@ class Roller:
         elif decision.verdict == "ask":
             if state.phase != "asking":
                 desk.settle(phase="asking", words=decision.words)
-                self._say(f"waits for a yes to buckets 0-{step.end - 1}: {decision.words}")
+                self._say(f"waits for a yes to buckets 0-{step.end - 1}: {decision.words}. Type yes, or run: "
+                          f"vedette fleet approve {desk.fleet} {state.release}")
         else:
             left_out = self._view.among(unfit, step.end)
             desk.widen(step, left_out, accepted=decision.accepted)

@@ -178,7 +178,8 @@ def _order(args: argparse.Namespace, bundle: Bundle) -> Order:
         plan = Plan(steps=args.steps, soak_s=args.soak, max_failed=args.max_failed, min_good=args.min_good,
                     silent_after_s=args.silent_after, within_s=args.within, approve=args.approve, on_stop=args.on_stop)
     except ValidationError as error:
-        raise UsageError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from error
+        first = error.errors()[0]
+        raise UsageError(": ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])) from error
     given = {key: value for key in ("channel", "device_classes", "tags", "salt", "variant", "shadow", "trial")
              if (value := getattr(args, key)) is not None}
     return Order(sha256=bundle.sha256, terms=json.loads(json.dumps(given)), plan=plan,
@@ -231,6 +232,7 @@ class Audience:
     def said(self, line: str) -> None:
         """Print a line of the log."""
         self._print(json.dumps({"log": line}) if self._as_json else line)
+        self._shown = "" if self._is_drawn else self._shown
 
     def counted(self, record: RollRecord, tally: Tally, words: str) -> None:
         """Show the counts, if they are others than before, and write the metrics."""
@@ -244,8 +246,10 @@ class Audience:
                 self._shown = shown
         elif self._is_drawn:
             line = printable(f"step {state.step} ({state.end / BUCKETS:.2%}) {state.phase}: {words}")
-            self._shown = line[:shutil.get_terminal_size().columns - 1]
-            self._print(f"\r\x1b[K{self._shown}", end="")
+            line = line[:shutil.get_terminal_size().columns - 1]
+            if line != self._shown:
+                self._shown = line
+                self._print(f"\r\x1b[K{line}", end="")
 
     def says_yes(self) -> bool:
         """Return whether somebody has typed a yes at the terminal."""
