@@ -5,8 +5,8 @@ SHELL := /bin/sh
 
 PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest tests --numprocesses 4 --dist worksteal
-PARTS := slow properties masks zones cases mutants capture v4l2 broker daemon_faults running_faults daemon_broker daemon_stops deb pauses identities rabbitmq cloud_budget cloud_servers deepstack_clients mutants_of_ours store_kills hands bad_models fleet watching outbox_cuts event_cuts home_assistant ingest prometheus page_attacks standing planted_secrets unfit silence collect drift soak arm mediapipe compare_steps convert quantizer returning steps rollouts rolls
-PATIENT := slow masks pauses home_assistant ingest prometheus identities rabbitmq cloud_servers bad_models fleet hands page_attacks silence standing drift returning rolls
+PARTS := slow properties masks zones cases mutants capture v4l2 broker daemon_faults running_faults daemon_broker daemon_stops deb pauses identities rabbitmq cloud_budget cloud_servers deepstack_clients mutants_of_ours store_kills hands bad_models fleet watching outbox_cuts event_cuts home_assistant ingest prometheus page_attacks standing planted_secrets unfit silence collect drift soak arm mediapipe compare_steps convert quantizer returning steps rollouts rolls configure
+PATIENT := slow masks pauses home_assistant ingest prometheus identities rabbitmq cloud_servers bad_models fleet hands page_attacks silence standing drift returning rolls configure
 LANE = @for part in $(1); do \
 	  echo "campaign $$part"; from=$$(date +%s); \
 	  .venv/bin/python tests/campaign/$$part.py --state .campaign/$$part.json $(ARGS) || exit; \

@@ -280,3 +280,11 @@ def test_real_devices_end_a_rollout_of_a_blind_model(tmp_path: Path) -> None:
     """One of two daemons tries it and goes back, and the other one never gets it."""
     figures = sample("rolls", tmp_path, "--devices", "2", "--case", "blind")
     assert [(case["exit"], case["touched"]) for case in figures["cases"]] == [(65, 1)]
+
+
+def test_a_configuration_of_a_few_devices(tmp_path: Path) -> None:
+    """Simulated devices change by one command, and a bad configuration is taken back. A real daemon is not waited for.
+    """
+    figures = sample("configure", tmp_path, "--devices", "10", "--daemons", "0")
+    assert [step["good"] for step in figures["steps"]] == [9, 9, 1, 0]
+    assert figures["steps"][2]["failed"] == {"errors": 8}

@@ -244,6 +244,10 @@ def test_info_camera_and_model_are_published_on_change_only() -> None:
         assert len(rig.published(topic)) == 1
     assert rig.published("info")[0]["detector"]["decoder"] == "yolov8"
     assert rig.published("info")[0]["config"]["detector"]["score_threshold"] == 0.5
+    rig.running.try_out({"detector": {"deny": ["pass=hunter2"]}})
+    rig.tick()
+    assert rig.published("info")[1]["config"]["detector"]["deny"] == ["pass=***"]
+    assert rig.published("info")[1]["places"] == {"detector.deny": "tried"}
 
 
 def test_board_problems_are_reasons() -> None:

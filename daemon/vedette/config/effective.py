@@ -1,6 +1,6 @@
 """What a daemon runs with, for those who look at it: the value of each key, and where it came from.
 
-Invariants: only keys that can be signed, and few more for the page; none of them can hold a secret.
+Invariants: only keys that can be signed, and few more for the page. What is published has no possible secret.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from vedette.config.keys import sections
 from vedette.config.signed import SIGNED
+from vedette.net.urls import masked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,6 +70,18 @@ def effective(running: Running, limits: Thresholds | None, names: Sequence[str] 
             places.setdefault(f"detector.{threshold}", "model")
         values["detector"] |= own
     return {"config": values, "places": places}
+
+
+def without_secrets(value: object) -> Any:
+    """Return a value in which everything is masked that may be a secret, also inside a mapping or a list.
+
+    Keys are never secret.
+    """
+    if isinstance(value, str):
+        return masked(value)
+    if isinstance(value, dict):
+        return {name: without_secrets(below) for name, below in value.items()}
+    return [without_secrets(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def places_by_key(places: Mapping[str, object]) -> dict[str, str]:

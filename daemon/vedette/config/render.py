@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vedette.config.document import parse
+from vedette.config.effective import without_secrets
 from vedette.config.keys import Key, keys, sections, value_at
 from vedette.config.models import Config
 from vedette.config.section import Section
-from vedette.net.urls import masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -57,7 +57,8 @@ Later sources replace earlier ones:
 
 - Unknown keys, duplicate keys, wrong types and values out of range are errors. `vedette check-config` prints all of
   them at once and ends with exit code 78. Each message has the file, the line, the key and what was expected.
-- Without errors, `vedette check-config` prints the effective configuration and where each value came from.
+- Without errors, `vedette check-config` prints the effective configuration and where each value came from. The message
+  `info` and the page have the same for the keys that can be signed.
 - The local sources must be valid without the signed configuration. If that one cannot be used, the device ignores it as
   a whole and says so.
 - A reload (`systemctl reload vedette`, or `SIGHUP`) applies *live* keys. A changed *restart* key waits for the next
@@ -82,7 +83,7 @@ Where only certain values are permitted, the last sentence lists them.
 
 def render(config: Config, places: Mapping[str, object]) -> str:
     """Return the effective configuration as YAML, each line with the place of its value."""
-    texts = {key.path: f"{key.path[-1]}: {block(_masked(value_at(config, key.path)))}" for key in keys()}
+    texts = {key.path: f"{key.path[-1]}: {block(without_secrets(value_at(config, key.path)))}" for key in keys()}
     width = min(max(map(len, texts.values())), 60)
 
     def lines(key: Key) -> list[str]:
@@ -129,7 +130,7 @@ def _choices(key: Key, quote: str = "") -> str:
 def plain(config: Config) -> dict[str, object]:
     """Return the configuration as JSON values, credentials in URLs masked."""
     values: dict[str, object] = json.loads(config.model_dump_json(by_alias=True))
-    return {name: _masked(value) for name, value in values.items()}
+    return {name: without_secrets(value) for name, value in values.items()}
 
 
 def _yaml(lines: Callable[[Key], list[str]]) -> str:
@@ -160,16 +161,7 @@ def _place_of(key: Key, places: Mapping[str, object]) -> str:
 
 def shown(value: object) -> str:
     """Return a value in YAML's flow form, credentials in URLs masked."""
-    return flow(_masked(value))
-
-
-def _masked(value: object) -> object:
-    """Mask credentials in a value, also inside a section or a list. Keys are never secret."""
-    if isinstance(value, str):
-        return masked(value)
-    if isinstance(value, dict):
-        return {name: _masked(below) for name, below in value.items()}
-    return [_masked(item) for item in value] if isinstance(value, list | tuple) else value
+    return flow(without_secrets(value))
 
 
 def block(value: object) -> str:

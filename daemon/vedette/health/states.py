@@ -11,7 +11,7 @@ import platform
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vedette import __version__
-from vedette.config.effective import effective
+from vedette.config.effective import effective, without_secrets
 from vedette.health.reasons import REASONS
 from vedette.messages import payloads, topics, updates
 from vedette.types import Message
@@ -63,7 +63,7 @@ class StatePublisher:
             self._publisher.publish(Message(topic, encoded, retain=True))
 
     def _info(self, camera: CameraStatus) -> InfoPayload:
-        config = self._running.config
+        config, found = self._running.config, effective(self._running, self._limits())
         return payloads.info(
             device=self._identity.device, run=self._identity.run,
             versions={"vedette": __version__, "python": platform.python_version(), "os": system()},
@@ -71,7 +71,7 @@ class StatePublisher:
             camera={"source": camera.source, "width": camera.width, "height": camera.height,
                     "fps": config.camera.fps},
             detector=self._pipeline.status().facts, reason_codes=tuple(REASONS), commands=config.commands.allow,
-            **effective(self._running, self._limits()))
+            config=without_secrets(found["config"]), places=found["places"])
 
 
 def system() -> str:

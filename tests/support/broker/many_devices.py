@@ -6,7 +6,7 @@ Of `count` devices one in 200 is offline, its health a day old, and `FAILED` are
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -62,11 +62,16 @@ def expected(fleet: list[Device]) -> dict[str, Any]:
 
 def publish(mqtt: MqttConfig, fleet: list[Device]) -> None:
     """Publish everything as retained messages, and wait until the broker has it."""
+    publish_all(mqtt, _messages(fleet))
+
+
+def publish_all(mqtt: MqttConfig, messages: Iterable[tuple[str, bytes]]) -> None:
+    """Publish topics with their retained messages, and wait until the broker has them."""
     connection = Connection(mqtt, "test.many-devices")
     try:
         while not connection.connected:
             connection.poll(1)
-        for topic, payload in _messages(fleet):
+        for topic, payload in messages:
             while not connection.has_room:
                 connection.poll(PATIENCE_S)
             connection.publish(topic, payload, qos=0, retain=True)
