@@ -15,6 +15,7 @@ from vedette.fleet.publish import TIMESTAMP
 from vedette.fleet.roll_desk import RollDesk, approve
 from vedette.fleet.rollout import Plan, Step
 from vedette.fleet.rolls import Order, RollRecord, read
+from vedette.fleet.settings import Bundle
 from vedette.store.release import Release
 
 MODEL = b"a model" * 1000
@@ -32,13 +33,13 @@ class Office:
         with self.operator.opened() as repository:
             repository.add(MODEL, BUNDLE)
 
-    def begun(self, *, on_stop: str = "withdraw") -> RollDesk:
+    def begun(self, *, on_stop: str = "withdraw", bundle: Bundle = BUNDLE) -> RollDesk:
         plan = Plan.model_validate({"steps": (100, 1000, 10_000), "soak_s": 60, "max_failed": 0.03, "min_good": 20,
                                     "silent_after_s": 60, "on_stop": on_stop})
-        order = Order(sha256=BUNDLE.sha256, terms={}, plan=plan, destination=str(self.served))
+        order = Order(sha256=bundle.sha256, terms={}, plan=plan, destination=str(self.served))
         with self.operator.opened() as repository:
-            target = repository.planned(BUNDLE, None, {"salt": "x", "buckets": (0, 9999)})
-        return RollDesk.begin(self.fleet, self.operator.keys, BUNDLE, target.release, order, FIRST,
+            target = repository.planned(bundle, None, {"salt": "x", "buckets": (0, 9999)})
+        return RollDesk.begin(self.fleet, self.operator.keys, bundle, target.release, order, FIRST,
                               devices=("gate-1", "gate-2"), left_out={"gate-2": "silent"}, utc_now=self._utc_now)
 
     def resumed(self, number: int = 1) -> RollDesk:
@@ -80,6 +81,19 @@ def test_the_first_step_is_signed_and_recorded_together(office: Office) -> None:
     again = office.resumed()
     again.publish()
     assert (saved(again).state.published_at, office.published()) == (office.now, 2)
+
+
+def test_a_configuration_is_rolled_out_like_a_model(office: Office) -> None:
+    """Its reports are counted as those of a configuration."""
+    values = b'{"detector": {"score_threshold": 0.4}}'
+    bundle = bundle_of(values, "1", "night").model_copy(update={"kind": "configuration"})
+    with office.operator.opened() as repository:
+        repository.add(values, bundle)
+    desk = office.begun(bundle=bundle)
+    desk.publish()
+    desk.widen(SECOND, {}, accepted=False)
+    assert (office.released()[1].kind, saved(desk).target.release.kind) == ("configuration", "configuration")
+    assert desk.refresh() is None
 
 
 def test_to_publish_again_changes_nothing(office: Office) -> None:

@@ -169,7 +169,7 @@ class RollDesk:
 
     @property
     def _file(self) -> Path:
-        return self.fleet / next(iter(self.record.serialize()))
+        return self.fleet / self.record.path
 
     @contextmanager
     def _opened(self, *, at_any_time: bool = False) -> Iterator[tuple[FleetFolder, Repository]]:

@@ -76,9 +76,14 @@ class RollRecord(FrozenModel):
         """Whether nothing is left to do, not even to publish a stop."""
         return self.state.phase in OVER and (self.state.phase != "stopped" or self.state.published_at is not None)
 
+    @property
+    def path(self) -> str:
+        """The path of its file, below the fleet's folder."""
+        return f"{FOLDER}/{self.number}.json"
+
     def serialize(self) -> dict[str, bytes]:
-        """Return the content of its file, by the path below the fleet's folder."""
-        return {f"{FOLDER}/{self.number}.json": self.model_dump_json(indent=1).encode() + b"\n"}
+        """Return the content of its file, by its path."""
+        return {self.path: self.model_dump_json(indent=1).encode() + b"\n"}
 
     def stated(self, **changes: object) -> Self:
         """Return it with another state."""
