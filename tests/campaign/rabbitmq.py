@@ -4,9 +4,9 @@
 
 Three real nodes run with the files of contrib/rabbitmq. Each device is the product's own publisher. The broker's name
 has the addresses of all nodes, in a /etc/hosts of the devices' own, so this needs root. A subscriber with a kept
-session counts each result by (device, run, seq). The nodes are killed in turn, and started again. After each kill every
-device must be back in time, and must get a command. At the end no result may be missing. One JSON line; 1 when a limit
-was broken.
+session counts each result by (device, run, seq). The nodes are killed in turn, and started again. Each is killed when
+no queue would lose its majority. After each kill every device must be back in time with all that it asks of a broker,
+and must get a command. At the end no result may be missing. One JSON line; 1 when a limit was broken.
 """
 
 from __future__ import annotations
@@ -187,7 +187,9 @@ class Scene:
         return bool(self.ask("online") == self._count)
 
     def kill(self, node: int) -> dict[str, object]:
-        """Kill a node, see how long its devices are away, command them, and start it again."""
+        """Kill a node that the cluster can do without, see how long its devices are away, command them, start it again.
+        """
+        assert wait_until(lambda: self._cluster.may_lose(node)), f"a queue would lose its majority without node {node}"
         self._cluster.kill(node)
         began_s = last_away_s = time.monotonic()
         fewest = self._count

@@ -18,7 +18,7 @@ from tests.support.network.ports import free_port
 from tests.support.waiting.fair_clock import PATIENCE_S
 from tests.support.waiting.until import wait_until
 
-PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+PROGRAM, CHECKS = (Path("/usr/lib/rabbitmq/bin", name) for name in ("rabbitmq-server", "rabbitmq-queues"))
 RECIPE = Path(__file__).parents[3] / "contrib" / "rabbitmq"
 NODES = (1, 2, 3)
 _STARTED = "Server startup complete"
@@ -69,17 +69,20 @@ class Cluster:
             "cluster_formation.peer_discovery_backend = classic_config\n" + "".join(
                 f"cluster_formation.classic_config.nodes.{one} = vedette-{one}@localhost\n" for one in NODES))
         self._starts[node] += 1
-        self._run(str(node), [str(PROGRAM)], {
-            "PATH": os.environ["PATH"], "HOME": str(self._folder), "LANG": "C.UTF-8",
+        self._run(str(node), [str(PROGRAM)], self._environment(node) | {
             "RUNNING_UNDER_SYSTEMD": "true",      # the script becomes the server, so its process id is the server's
-            "ERL_EPMD_PORT": str(self._epmd_port), "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": f"vedette-{node}@localhost", "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_DIST_PORT": str(free_port()),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1",
             "RABBITMQ_CONFIG_FILES": str(settings), "RABBITMQ_ENABLED_PLUGINS_FILE": str(own / "enabled_plugins"),
             "RABBITMQ_MNESIA_BASE": str(own / "data"), "RABBITMQ_LOGS": "-", "RABBITMQ_PID_FILE": str(own / "pid"),
-            **dict.fromkeys(("RABBITMQ_CONF_ENV_FILE", "RABBITMQ_CONFIG_FILE", "RABBITMQ_ADVANCED_CONFIG_FILE"),
-                            str(own / "none"))})
+            **dict.fromkeys(("RABBITMQ_CONFIG_FILE", "RABBITMQ_ADVANCED_CONFIG_FILE"), str(own / "none"))})
         assert wait_until(lambda: self._has_started(node), PATIENCE_S), self.log(node)[-5000:]
+
+    def may_lose(self, node: int) -> bool:
+        """Return whether every queue keeps its majority without this node."""
+        checked = subprocess.run([CHECKS, "check_if_node_is_quorum_critical", "--node", f"vedette-{node}@localhost"],
+                                 env=self._environment(node), capture_output=True, check=False, timeout=PATIENCE_S)
+        return checked.returncode == 0
 
     def kill(self, node: int) -> None:
         """End a node as a power cut does."""
@@ -94,6 +97,13 @@ class Cluster:
         for process in self._processes.values():
             process.kill()
             process.wait()
+
+    def _environment(self, node: int) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "HOME": str(self._folder), "LANG": "C.UTF-8",
+                "ERL_EPMD_PORT": str(self._epmd_port), "ERL_EPMD_ADDRESS": "127.0.0.1",
+                "RABBITMQ_NODENAME": f"vedette-{node}@localhost",
+                "RABBITMQ_CONF_ENV_FILE": str(self._folder / "none"),
+                "RABBITMQ_CTL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}"}
 
     def _run(self, name: str, command: list[str], environment: dict[str, str]) -> None:
         with (self._folder / f"{name}.log").open("ab") as log:
