@@ -11,7 +11,12 @@ simulated. Each case has rollouts with seeds of their own:
 - `silent 20 %`: devices that say nothing any more. All must stop.
 - `lies`: 20 % fail, and 1 % say at once that they are good. All must stop, and no soak is shorter.
 
-In each, one device in 200 is offline from the beginning. Resumable by rollout. One JSON line; 1 when a case went
+In each, one device in 200 is offline from the beginning.
+
+`over mosquitto`: one whole rollout with the command itself, over a real broker that is killed on the way, and a real
+signed repository. 0.5 % of its devices fail, and time runs 120 times as fast. It must go through.
+
+Resumable by rollout. One JSON line; 1 when a case went
 otherwise.
 """
 
@@ -19,14 +24,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import subprocess
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from tests.support.broker.live_fleet import LiveFleet
+from tests.support.broker.mosquitto import Mosquitto, running
 from tests.support.broker.simulated_fleet import BEGAN, SimulatedFleet
+from tests.support.daemon.running import environment
+from tests.support.models import lamps
+from tests.support.network.operators_desk import Fleet
+from tests.support.waiting.until import wait_until
 from vedette.fleet.roll_view import RollView
 from vedette.fleet.rollout import Plan, RolloutState, Step, decide, next_step
 from vedette.fleet.roster import Roster, Row
@@ -41,6 +58,8 @@ NEW = Release(name="street", version="4", release=2, device_classes=("default",)
 CASES: dict[str, dict[str, float]] = {
     "bad 5 %": {"bad": 0.05}, "bad 20 %": {"bad": 0.2}, "bad 0.5 %": {"bad": 0.005}, "silent 20 %": {"silent": 0.2},
     "lies": {"bad": 0.2, "lying": 0.01}}
+LIVE = "over mosquitto"
+SPEED = 120.0
 
 
 class Rollout:
@@ -48,7 +67,8 @@ class Rollout:
 
     def __init__(self, count: int, seed: int, shares: dict[str, float]) -> None:
         self.roster = Roster()
-        self.fleet = SimulatedFleet(count, seed, self.roster.update, **shares)
+        self.fleet = SimulatedFleet(count, seed, self.roster.update, bad=shares.get("bad", 0.0),
+                                    silent=shares.get("silent", 0.0), lying=shares.get("lying", 0.0))
         self.target = Target("2/street-4.tflite", 1000, f"{2:064x}", NEW.model_copy(update={"salt": f"salt {seed}"}))
         self.view = RollView(self.target, [device.name for device in self.fleet.devices], {}, PLAN.silent_after_s)
         self.view.begin(self._rows(), self._now_s)
@@ -98,6 +118,41 @@ class Rollout:
         return {row.device: row for row in self.roster.rows()}
 
 
+def over_mosquitto(count: int) -> dict[str, Any]:
+    """Roll one release out with the command; returns how that ended."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        with running(folder) as broker:
+            desk = Fleet(folder)
+            desk.release(lamps.write(folder, "1"))
+            desk.run("add", lamps.write(folder, "2"), "--allow-unproven")
+            with LiveFleet(broker, desk.www, count, speed=SPEED, bad=0.005) as live:
+                assert wait_until(partial(getattr, live, "is_published"), 120)
+                return {"case": LIVE, "seed": 0, "devices": count, **commanded(folder, broker, desk, live)}
+
+
+def commanded(folder: Path, broker: Mosquitto, desk: Fleet, live: LiveFleet) -> dict[str, Any]:
+    """Run the command beside these devices, and kill the broker in its second step; returns how it ended."""
+    began_s = time.monotonic()
+    with (folder / "said").open("w+b") as output, subprocess.Popen(
+            [sys.executable, "-m", "vedette", "fleet", "roll", desk.folder, "lamps:2", desk.www,
+             "--host", "127.0.0.1", "--port", str(broker.port), "--soak", "60s", "--silent-after", "40s",
+             "--within", "20m"], stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder,
+            env=environment(folder)) as process:
+        try:
+            def said() -> str:
+                return (folder / "said").read_text()
+            assert wait_until(lambda: "goes on" in said() or process.poll() is not None, 600), said()
+            broker.stop(signal.SIGKILL)
+            broker.start()
+            process.wait(3600)
+        finally:
+            process.kill()
+    return {"stopped": process.returncode != 0, "touched": live.fleet.touched / len(live.fleet.devices),
+            "hours": round((time.monotonic() - began_s) * SPEED / 3600, 2), "steps": said().count("goes on") + 1,
+            "shortest_soak_s": None, "connections": live.connections, "words": said()[-2000:]}
+
+
 def one(task: tuple[str, int, int]) -> dict[str, Any]:
     """Run the rollout of a case with a seed over so many devices."""
     case, seed, count = task
@@ -115,13 +170,16 @@ def wrong_with(case: str, done: list[dict[str, Any]]) -> str | None:
         return None if len(early) >= NEARLY_ALL * len(done) else f"{len(early)} of {len(done)} stopped early"
     if case == "bad 0.5 %":
         return None if len(done) - len(stopped) >= NEARLY_ALL * len(done) else f"{len(stopped)} stopped"
+    if case == LIVE:
+        unheard = [each for each in done if "until the devices are heard again" not in each["words"]]
+        return f"{len(stopped)} stopped, {len(unheard)} did not notice the broker" if stopped or unheard else None
     return None if len(stopped) == len(done) else f"{len(done) - len(stopped)} went through"
 
 
 def figures_of(done: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the figures of each case, and what is wrong."""
     cases, wrong = {}, {}
-    for case in CASES:
+    for case in (*CASES, LIVE):
         of_case = [each for each in done if each["case"] == case]
         if not of_case:
             continue
@@ -140,15 +198,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rollouts", type=int, default=100, metavar="N", help="of each case")
     parser.add_argument("--devices", type=int, default=10_000, metavar="N")
-    parser.add_argument("--case", choices=CASES, action="append", help="only this one; may be repeated")
+    parser.add_argument("--case", choices=(*CASES, LIVE), action="append", help="only this one; may be repeated")
     parser.add_argument("--workers", type=int, default=2, metavar="N")
     parser.add_argument("--state", type=Path, required=True)
     args = parser.parse_args()
     done: list[dict[str, Any]] = json.loads(args.state.read_text()) if args.state.exists() else []
     known = {(each["case"], each["seed"], each["devices"]) for each in done}
-    tasks = [(case, seed, args.devices) for case in args.case or CASES for seed in range(args.rollouts)]
+    cases = args.case or [*CASES, LIVE]
+    tasks = [(case, seed, args.devices) for case in cases if case != LIVE for seed in range(args.rollouts)]
     with ProcessPoolExecutor(args.workers) as pool:
-        for result in pool.map(one, [task for task in tasks if task not in known]):
+        results = pool.map(one, [task for task in tasks if task not in known])
+        is_left = LIVE in cases and (LIVE, 0, args.devices) not in known
+        for result in chain(results, (over_mosquitto(args.devices) for _ in range(is_left))):
             done.append(result)
             args.state.write_text(json.dumps(done))
             print(json.dumps(result), file=sys.stderr, flush=True)

@@ -28,7 +28,7 @@ Hear = Callable[[str, Any], object]
 """Takes an absolute topic and a parsed payload."""
 BEGAN = datetime(2026, 12, 1, 8, tzinfo=UTC)
 OLD = ModelRef("street", "3", "a" * 64, None)
-POLL, TRIAL, HEALTH_EVERY = timedelta(hours=1), timedelta(minutes=10), timedelta(minutes=10)
+POLL, TRIAL, HEALTH_EVERY = timedelta(hours=1), timedelta(minutes=10), timedelta(minutes=30)
 CODES: Sequence[UpdateCode] = ("blind", "slow", "crashed", "errors")
 
 
@@ -45,8 +45,6 @@ class Simulated:
     trying: int | None = None
     refused: frozenset[int] = frozenset()
     touched: bool = False
-    talks: bool = False
-    """Whether it is interesting enough to say regularly that it is well."""
 
 
 class SimulatedFleet:
@@ -56,8 +54,8 @@ class SimulatedFleet:
     """
 
     def __init__(self, count: int, seed: int, hear: Hear, *, bad: float = 0.0, silent: float = 0.0, lying: float = 0.0,
-                 away: float = 0.005) -> None:
-        self.now = BEGAN
+                 away: float = 0.005, began: datetime = BEGAN) -> None:
+        self.now = began
         self._hear = hear
         self._chance = random.Random(seed)
         self._order = itertools.count()
@@ -68,8 +66,7 @@ class SimulatedFleet:
             device.online = self._chance.random() >= away
             self._say(device, "availability", "online" if device.online else "offline")
             self._say_model(device)
-        self._say_health(self.devices)
-        self._talking: list[Simulated] = []
+        self._say_health()
         self._at(HEALTH_EVERY, self._talk)
 
     @property
@@ -82,13 +79,9 @@ class SimulatedFleet:
         self._targets = tuple(targets)
         for device in self.devices:
             if device.online and self._wanted(device) not in (device.running, device.trying):
-                if not device.talks:
-                    device.talks = True
-                    self._talking.append(device)
                 if device.lies:
                     self._at(timedelta(seconds=1), self._lie_of(device))
                 self._at(POLL * self._chance.random(), self._poll_of(device))
-        self._say_health(self._talking)
 
     def run_until(self, moment: datetime) -> None:
         """Do everything that happens until then."""
@@ -161,17 +154,16 @@ class SimulatedFleet:
         self._say_model(device)
 
     def _talk(self) -> None:
-        self._say_health(self._talking)
+        self._say_health()
         self._at(HEALTH_EVERY, self._talk)
 
-    def _say_health(self, devices: Sequence[Simulated]) -> None:
-        """Have these say that they are well; one payload serves all, since only the topic tells whose it is."""
-        if devices:
-            ok = Device("any", online=True, status=devices[0].status, reasons=(), state="ok", failure=None)
-            said = _parsed(payloads.encode(health(ok, self.now)))
-            for device in devices:
-                if device.online:
-                    self._say(device, "health", said)
+    def _say_health(self) -> None:
+        """Have all say that they are well; one payload serves all, since only the topic tells whose it is."""
+        ok = Device("any", online=True, status=self.devices[0].status, reasons=(), state="ok", failure=None)
+        said = _parsed(payloads.encode(health(ok, self.now)))
+        for device in self.devices:
+            if device.online:
+                self._say(device, "health", said)
 
     def _say_model(self, device: Simulated, status: ModelStatus | None = None) -> None:
         if not device.lies:
