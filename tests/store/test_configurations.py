@@ -26,7 +26,7 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 def configuration(number: int) -> InstalledConfiguration:
     """Release `number`: its value is long enough for several writes."""
-    labels: dict[str, JsonValue] = {f"label {each}": 0.5 for each in range(100)}
+    labels: dict[str, JsonValue] = {f"label {each}": 0.5 for each in range(60)}
     return InstalledConfiguration(sha256=f"{number:064x}", size=10, name="settings", version=str(number),
                                   release=number, values={"detector": {"score_threshold": number / 10,
                                                                        "labels": labels}})
