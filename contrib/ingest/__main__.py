@@ -17,7 +17,7 @@ from types import FrameType
 import psycopg
 
 from . import metrics
-from .consumer import WINDOW, Broker, Consumer
+from .consumer import WINDOW, Broker, Consumer, retry_s
 from .database import Database
 from .messages import TOPICS
 
@@ -26,9 +26,8 @@ log = logging.getLogger("ingest")
 POLL_S = 0.1
 BATCH = WINDOW // 2
 """Messages that are written at once, while the broker sends the other half."""
-GATHER_S = 0.5
-"""How long a message waits for more."""
-RETRY_CAP_S = 30.0
+GATHER_S, GATHER_FEW_S = 0.5, 0.02
+"""How long a message waits for more. With MQTT 3.1.1, a broker sends few before it waits for acknowledgements."""
 REPORT_EVERY_S = 15.0
 
 
@@ -37,6 +36,7 @@ class Ingest:
 
     def __init__(self, consumer: Consumer, database: Database, metrics_file: Path | None) -> None:
         self._consumer = consumer
+        self._gather_s = GATHER_FEW_S if consumer.is_old else GATHER_S
         self._database = database
         self._metrics = metrics_file
         self._stopping = False
@@ -54,7 +54,7 @@ class Ingest:
     def run(self) -> None:
         """Run until `stop`."""
         while not self._stopping:
-            self._consumer.poll(POLL_S)
+            self._consumer.poll(min(POLL_S, self._gather_s))
             if self._is_due():
                 self._try_to_write()
             if time.monotonic() >= self._report_at_s:
@@ -69,7 +69,7 @@ class Ingest:
         now_s = time.monotonic()
         received = len(self._consumer.received)
         self._first_s = None if not received else self._first_s or now_s
-        waited = self._first_s is not None and now_s - self._first_s >= GATHER_S
+        waited = self._first_s is not None and now_s - self._first_s >= self._gather_s
         return now_s >= self._write_at_s and (received >= BATCH or waited or now_s >= self._ask_at_s)
 
     def _try_to_write(self) -> None:
@@ -78,7 +78,7 @@ class Ingest:
             self._database.write([each.message for each in deliveries])
         except psycopg.Error as error:
             self._tries += 1
-            wait_s = min(2.0 ** self._tries / 2, RETRY_CAP_S)
+            wait_s = retry_s(self._tries)
             self._write_at_s = time.monotonic() + wait_s
             log.warning("database: %s; again in %.0f s", str(error).strip(), wait_s)
             return
@@ -123,6 +123,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--username", metavar="NAME", help="of the broker")
     made.add_argument("--client-id", default="vedette-ingest", metavar="ID",
                       help="the name of the session; each program needs one of its own (default: %(default)s)")
+    made.add_argument("--protocol", choices=("5", "3.1.1"), default="5", help="of MQTT (default: 5)")
     made.add_argument("--share", metavar="GROUP", help="divide the messages among the programs of this group")
     made.add_argument("--database", default="", metavar="CONNINFO", help="such as 'host=db.example dbname=vedette'")
     made.add_argument("--keep-days", type=int, default=30, metavar="N", help="drop what is older (default: 30)")
@@ -136,7 +137,7 @@ def main(args: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     tls = given.tls or given.ca_file is not None
     broker = Broker(given.host, given.port or (8883 if tls else 1883), given.username, os.environ.get("MQTT_PASSWORD"),
-                    (given.ca_file or "") if tls else None)
+                    (given.ca_file or "") if tls else None, is_old=given.protocol == "3.1.1")
     prefix = f"$share/{given.share}/" if given.share else ""
     ingest = Ingest(Consumer(broker, given.client_id, [f"{prefix}vedette/+/{topic}" for topic in TOPICS]),
                     Database(given.database, given.keep_days), given.metrics)

@@ -1,6 +1,6 @@
 """One session at the broker, which stays there while the program is away.
 
-Invariants: MQTT 5, never a clean start; a message is acknowledged only when the caller says so, and only on the
+Invariants: never a clean start; a message is acknowledged only when the caller says so, and only on the
 connection on which it came: a broker that has lost the session uses the same numbers for other messages. Everything
 that was not acknowledged comes again.
 """
@@ -20,7 +20,6 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from .database import Message
 
@@ -34,15 +33,24 @@ PACKET_BYTES = 262_144
 RETRY_CAP_S = 30.0
 
 
+def retry_s(tries: int) -> float:
+    """Return how long to wait after so many failures in a row, from 1."""
+    return min(2.0 ** min(tries, 10) / 2, RETRY_CAP_S)
+
+
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where it is, and how to log in. `ca_file`: None without TLS, empty for the certificates of the system."""
+    """Where it is, and how to log in. `ca_file`: None without TLS, empty for the certificates of the system.
+
+    `is_old`: it speaks MQTT 3.1.1 only. It then sends as many messages at once as its own configuration says.
+    """
 
     host: str
     port: int
     username: str | None = None
     password: str | None = None
     ca_file: str | None = None
+    is_old: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,7 @@ class Consumer:
 
     def __init__(self, broker: Broker, client_id: str, filters: Sequence[str]) -> None:
         self.client_id = client_id
+        self.is_old = broker.is_old
         self._broker = broker
         self._filters = filters
         self._epoch = 0
@@ -68,8 +77,12 @@ class Consumer:
         self._retry_at_s = 0.0
         self.connected = False
         self.received: list[Delivery] = []
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv5, manual_ack=True)
-        self._client.username_pw_set(broker.username, broker.password)
+        self._asked: dict[int | None, str] = {}
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id, clean_session=False if broker.is_old else None,
+            protocol=paho.MQTTv311 if broker.is_old else paho.MQTTv5, manual_ack=True)
+        if broker.username is not None:
+            self._client.username_pw_set(broker.username, broker.password)
         if broker.ca_file is not None:
             self._client.tls_set_context(ssl.create_default_context(cafile=broker.ca_file or None))
         self._client.on_connect = self._on_connect
@@ -103,14 +116,17 @@ class Consumer:
             time.sleep(min(wait_s, timeout_s))
             return
         self._tries += 1
-        self._retry_at_s = time.monotonic() + random.uniform(0.5, 1) * min(2.0 ** self._tries / 2, RETRY_CAP_S)  # noqa: S311
-        properties = Properties(PacketTypes.CONNECT)   # type: ignore[no-untyped-call]  # paho leaves it untyped
-        properties.SessionExpiryInterval = FOR_EVER_S
-        properties.ReceiveMaximum = WINDOW
-        properties.MaximumPacketSize = PACKET_BYTES
+        self._retry_at_s = time.monotonic() + random.uniform(0.5, 1) * retry_s(self._tries)     # noqa: S311
         try:
-            self._client.connect(self._broker.host, self._broker.port, KEEPALIVE_S, clean_start=False,
-                                 properties=properties)
+            if self._broker.is_old:
+                self._client.connect(self._broker.host, self._broker.port, KEEPALIVE_S)
+            else:
+                properties = Properties(PacketTypes.CONNECT)   # type: ignore[no-untyped-call]  # paho leaves it untyped
+                properties.SessionExpiryInterval = FOR_EVER_S
+                properties.ReceiveMaximum = WINDOW
+                properties.MaximumPacketSize = PACKET_BYTES
+                self._client.connect(self._broker.host, self._broker.port, KEEPALIVE_S, clean_start=False,
+                                     properties=properties)
         except (OSError, ssl.CertificateError) as error:
             self._lost(str(error))
 
@@ -134,16 +150,17 @@ class Consumer:
         self._has_session = True
         self._forget()
         # Each time: a broker may keep the session and lose its subscriptions.
-        self._client.subscribe([(each, SubscribeOptions(qos=1)) for each in self._filters])
+        self._asked = {self._client.subscribe(each, qos=1)[1]: each for each in self._filters}
 
-    def _on_subscribe(self, _client: Any, _: Any, _mid: int, codes: list[ReasonCode], _properties: Any) -> None:
-        if refused := [f"{each}: {code}" for each, code in zip(self._filters, codes, strict=False) if code.is_failure]:
-            log.error("broker: refused: %s", ", ".join(refused))
+    def _on_subscribe(self, _client: Any, _: Any, mid: int, codes: list[ReasonCode], _properties: Any) -> None:
+        asked = self._asked.pop(mid, "")
+        if any(code.is_failure for code in codes):
+            log.error("broker: refused: %s: %s", asked, codes[0])
             self._client.disconnect()
-            return
-        log.info("broker %s:%d: connected", self._broker.host, self._broker.port)
-        self.connected = True
-        self._tries = 0
+        elif not self._asked:
+            log.info("broker %s:%d: connected", self._broker.host, self._broker.port)
+            self.connected = True
+            self._tries = 0
 
     def _on_message(self, _client: Any, _: Any, message: paho.MQTTMessage) -> None:
         try:

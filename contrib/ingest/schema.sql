@@ -1,4 +1,4 @@
--- What the program makes at each connect, where it is not there yet. The partitions of the days are made in days.py.
+-- What the program makes where it is not there yet. The partitions of the days are made in days.py.
 
 -- The key of a message is (device, run, seq). A partitioned table can promise this only together with the time, and a
 -- device corrects the time of what it sends again once its clock is set. So database.py compares before it inserts.

@@ -8,8 +8,9 @@ Afterwards each result is one row, and each of the others is aside. `queue`: 20,
 with the broker's default of `max_queued_messages` and with 0; the bytes that each needs there; how fast they are
 written. `share`: how many of 1,000 results are lost that come after a restart of the broker and before its programs,
 with a shared subscription and without. `killed`: how many of 2,000 results are left that a broker kept when it was
-killed, by when it saves them, and how fast it took them. Resumable by part. One JSON line; 1 when a row is missing or
-there twice.
+killed, by when it saves them, and how fast it took them. `cluster`: 4,000 results through three nodes of RabbitMQ to
+the program with MQTT 3.1.1; it is killed, and then one of the nodes. Resumable by part. One JSON line; 1 when a row is
+missing or there twice.
 """
 
 from __future__ import annotations
@@ -27,23 +28,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.support.broker import rabbitmq
 from tests.support.broker.mosquitto import Mosquitto, configuration, running
 from tests.support.fakes import FakeClock, make_frame, make_result
 from tests.support.network import postgres
-from tests.support.network.ingest import RunningIngest, ingesting, kill
+from tests.support.network.ingest import PASSWORD, RunningIngest, ingesting, kill
 from tests.support.network.postgres import Postgres
 from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
+from vedette.config.models import MqttConfig
 from vedette.messages import payloads
 from vedette.mqtt.publisher import MqttPublisher
 from vedette.types import Box, Detection, Message
 
+PARTS = ("once", "queue", "share", "killed", "cluster")
 DEVICES = 10
 PER_S = 100
 """Results of each device."""
 BAD = (b"{", b"", b"\xff\xfe", b'{"schema": "vedette.detections/1", "device": "stranger", "run": 1, "seq": 1}')
 KEEPING = "allow_anonymous true\npersistence true\npersistence_location FOLDER/\n"
-AWAY, GAP, KEPT = 20_000, 1000, 2000
+AWAY, GAP, KEPT, CLUSTERED = 20_000, 1000, 2000, 4000
 
 
 def pause(seconds: float) -> None:
@@ -53,9 +57,9 @@ def pause(seconds: float) -> None:
 class Device:
     """Publishes results with the daemon's publisher, at an even rate."""
 
-    def __init__(self, broker: Mosquitto, name: str) -> None:
+    def __init__(self, mqtt: MqttConfig, name: str) -> None:
         self.name = name
-        self.publisher = MqttPublisher(configuration(broker.client(outbox_messages=100_000)), name, SystemClock())
+        self.publisher = MqttPublisher(configuration(mqtt), name, SystemClock())
         self.publisher.start()
         self._frame = make_frame(FakeClock())
         self._found = tuple(Detection(label, number, 0.71, Box(0.1234, 0.2345, 0.3456, 0.7654), number)
@@ -80,6 +84,10 @@ class Device:
                                       dropped={"replaced": 12_345, "stale": 3}, clock_synced=True)
         message["frame"]["captured_at"] = payloads.timestamp(datetime.now(UTC))
         return payloads.encode(message)
+
+
+def client(broker: Mosquitto) -> MqttConfig:
+    return broker.client(outbox_messages=100_000)
 
 
 @contextmanager
@@ -110,7 +118,7 @@ def once(results: int, kills: int) -> dict[str, Any]:
     with scene() as (folder, broker, server), ExitStack() as stack:
         program = stack.enter_context(ingesting(folder, broker.port, server))
         begins(program)
-        devices = [Device(broker, f"gate-{number:02}") for number in range(DEVICES)]
+        devices = [Device(client(broker), f"gate-{number:02}") for number in range(DEVICES)]
         threads = [threading.Thread(target=each.publish, args=(1, results // DEVICES, PER_S)) for each in devices]
         for thread in threads:
             thread.start()
@@ -153,7 +161,7 @@ def queue(results: int) -> dict[str, Any]:
             with ingesting(folder, broker.port, server) as program:
                 begins(program)
             before = broker.resident_bytes
-            device = Device(broker, "gate-01")
+            device = Device(client(broker), "gate-01")
             device.publish(1, results)
             device.ends()
             kept = broker.resident_bytes - before
@@ -177,7 +185,7 @@ def share(results: int) -> dict[str, Any]:
                 begins(program)
             broker.stop()
             broker.start()
-            device = Device(broker, "gate-01")
+            device = Device(client(broker), "gate-01")
             device.publish(1, results)
             device.ends()
             with ingesting(folder, broker.port, server, "postgres", *options) as program:
@@ -194,7 +202,7 @@ def killed(results: int) -> dict[str, Any]:
         with scene(f"max_queued_messages 0{saving}") as (folder, broker, server):
             with ingesting(folder, broker.port, server) as program:
                 begins(program)
-            device = Device(broker, "gate-01")
+            device = Device(client(broker), "gate-01")
             began_s = time.monotonic()
             device.publish(1, results)
             device.ends()
@@ -208,6 +216,48 @@ def killed(results: int) -> dict[str, Any]:
     return figures
 
 
+def cluster(results: int) -> dict[str, Any]:
+    """RabbitMQ keeps the session on all nodes. The device is at one node, the program at another, and a third dies."""
+    if said := rabbitmq.missing():
+        return {"skipped": said, "wrong": []}
+    figures: dict[str, Any] = {"results": results, "wrong": []}
+    for name, settings in (("default", ""), ("prefetch_500", "mqtt.prefetch = 500\n")):
+        with tempfile.TemporaryDirectory() as folder, postgres.running(postgres.needed()) as server:
+            for node in rabbitmq.NODES:
+                place = Path(folder) / str(node) / "conf.d"
+                place.mkdir(parents=True)
+                (place / "30-ingest.conf").write_text(settings)
+            with rabbitmq.running(Path(folder)) as nodes:
+                figures[name] = _through_cluster(results, Path(folder), nodes, server)
+        if set(figures[name]["rows"]) != {results}:
+            figures["wrong"].append(name)
+    return figures
+
+
+def _through_cluster(results: int, folder: Path, nodes: rabbitmq.Cluster, server: Postgres) -> dict[str, Any]:
+    here, there, dying = rabbitmq.NODES
+    options = ("--host", rabbitmq.address(here), "--protocol", "3.1.1", "--username", "guest")
+    secret = folder / "secret"
+    secret.write_text(PASSWORD)
+    with ingesting(folder, nodes.port, server, "postgres", *options) as program:
+        begins(program)
+        device = Device(MqttConfig(host=rabbitmq.address(there), port=nodes.port, protocol="3.1.1", username="guest",
+                                   password_file=secret, outbox_messages=100_000), "gate-01")
+        device.publish(1, results // 2)
+        reaches(server, 100)
+        kill(program)
+    left = results - rows(server)
+    device.publish(results // 2 + 1, results // 2)
+    nodes.kill(dying)
+    device.ends()
+    began_s = time.monotonic()
+    with ingesting(folder, nodes.port, server, "postgres", *options):
+        wait_until(lambda: rows(server) >= results, 120)
+        took_s = time.monotonic() - began_s
+    [[distinct]] = server.query("SELECT count(DISTINCT (device, run, seq)) FROM results")
+    return {"rows": [rows(server), distinct], "left": left, "seconds": round(took_s, 1)}
+
+
 def _row_bytes(server: Postgres, count: int) -> int:
     [[size]] = server.query("SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits "
                             "WHERE inhparent = 'results'::regclass")
@@ -218,7 +268,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=int, default=20_000, metavar="N")
     parser.add_argument("--kills", type=int, default=5, metavar="N")
-    parser.add_argument("--part", action="append", choices=("once", "queue", "share", "killed"), help="default: all")
+    parser.add_argument("--part", action="append", choices=PARTS, help="default: all")
     parser.add_argument("--state", type=Path, default=Path(".campaign/ingest.json"))
     args = parser.parse_args()
     if postgres.programs() is None:
@@ -226,7 +276,7 @@ def main() -> int:
         return 0
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "once": lambda: once(args.results, args.kills), "queue": lambda: queue(AWAY), "share": lambda: share(GAP),
-        "killed": lambda: killed(KEPT)}
+        "killed": lambda: killed(KEPT), "cluster": lambda: cluster(CLUSTERED)}
     state: dict[str, Any] = json.loads(args.state.read_text()) if args.state.exists() else {}
     args.state.parent.mkdir(parents=True, exist_ok=True)
     for name in args.part or parts:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from contrib.ingest.consumer import RETRY_CAP_S, retry_s
 from tests.support.broker import mosquitto
 from tests.support.broker.mosquitto import Mosquitto
 from tests.support.network.ingest import encoded, ingesting, kill
@@ -58,6 +59,11 @@ def written(server: Postgres) -> list[int]:
     return [number for number, in server.query("SELECT seq FROM results ORDER BY seq")]
 
 
+def test_the_waits_are_bounded() -> None:
+    """Also after a week without a database."""
+    assert [retry_s(tries) for tries in (1, 2, 100_000)] == [1, 2, RETRY_CAP_S]
+
+
 @pytest.mark.slow
 def test_each_row_is_written_once(server: Postgres, broker: Mosquitto, tmp_path: Path) -> None:
     """While the program, the database or the broker is away, messages wait; afterwards each is there once.
@@ -87,10 +93,11 @@ def test_each_row_is_written_once(server: Postgres, broker: Mosquitto, tmp_path:
 
 @pytest.mark.slow
 def test_a_share_of_the_messages(server: Postgres, broker: Mosquitto, tmp_path: Path) -> None:
-    """Two programs of one group divide the messages, and together write each once."""
+    """Two programs of one group, also with MQTT 3.1.1, divide the messages, and together write each once."""
     server.query("CREATE DATABASE shared")
     with ingesting(tmp_path, broker.port, server, "shared", "--share", "site", name="one") as one, \
-            ingesting(tmp_path, broker.port, server, "shared", "--share", "site", name="two") as two:
+            ingesting(tmp_path, broker.port, server, "shared", "--share", "site", "--protocol", "3.1.1",
+                      name="two") as two:
         assert wait_until(lambda: "connected" in one.log and "connected" in two.log)
         publish(broker, range(200))
         assert wait_until(lambda: server.query("SELECT count(*) FROM results", database="shared") == [(200,)])

@@ -169,6 +169,16 @@ def test_a_partition_that_cannot_be_made_stops_no_row(scene: Scene) -> None:
     assert scene.places() == {1: "results_default"}
 
 
+def test_a_reader_stops_no_row(scene: Scene) -> None:
+    """Not even while the program connects: a report may take an hour."""
+    scene.write(result(1, day(0)))
+    scene.database.close()
+    with psycopg.connect(scene.server.conninfo(scene.name)) as reader:
+        reader.execute("SELECT FROM detections, visits")
+        scene.write(result(2, day(0)))
+        assert scene.places().keys() == {1, 2}
+
+
 @pytest.mark.skipif(not small_disk.possible(), reason="only root may mount a disk")
 def test_a_full_disk_loses_nothing(server: Postgres) -> None:
     """The batch fails as a whole, nothing is aside, and it is written when there is room again."""
@@ -181,6 +191,7 @@ def test_a_full_disk_loses_nothing(server: Postgres) -> None:
         try:
             with closing(scene.database):
                 scene.write()
+                server.query("CHECKPOINT")      # else it writes, a little later, what it has made so far
                 waste = small_disk.fill(disk)
                 with pytest.raises(psycopg.errors.DiskFull):
                     scene.write(result(1, day(0)), b"{")

@@ -17,6 +17,8 @@ from tests.support.network.prometheus import CONTRIB
 from tests.support.waiting.bounded_popen import BoundedPopen
 from tests.support.waiting.fair_clock import PATIENCE_S
 
+PASSWORD = "guest"     # noqa: S105 - of the user that RabbitMQ makes; without --username it is not used
+
 
 def message(kind: str, seq: int, at: str | None = "2026-11-30T10:00:00.000Z", *, run: int = 1, device: str = "gate-01",
             **more: Any) -> dict[str, Any]:
@@ -40,7 +42,7 @@ class RunningIngest:
             self.process = BoundedPopen(
                 [sys.executable, "-m", "ingest", "--host", "127.0.0.1", "--port", str(port), "--client-id", name,
                  "--database", server.conninfo(database), "--metrics", str(self.metrics), *options],
-                cwd=CONTRIB, stderr=log, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+                cwd=CONTRIB, stderr=log, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "MQTT_PASSWORD": PASSWORD})
 
     @property
     def log(self) -> str:
