@@ -67,7 +67,7 @@ def command(office: Office, broker: Mosquitto, *more: str) -> list[str]:
 @pytest.mark.slow
 def test_killed_at_any_moment_it_ends_as_if_it_were_not(office: Office, broker: Mosquitto, tmp_path: Path) -> None:
     """Each step is signed once, whatever was cut: signing, publishing, or waiting."""
-    arguments = command(office, broker, "--steps", "40,100", "--min", "1", "--silent-after", "5s")
+    arguments = command(office, broker, "--steps", "60,100", "--min", "1", "--silent-after", "5s")
     chance = random.Random(15)
     with alive(office, broker):
         for _ in range(3):
@@ -191,12 +191,17 @@ def test_a_rollout_goes_on_only_with_its_own_options(office: Office, broker: Mos
 @pytest.mark.parametrize("wrong", [
     ["--steps", "10,5"], ["--steps", "0"], ["--steps", "101"], ["--steps", "x"], ["--steps", "1,1"],
     ["--soak", "2"], ["--soak", "-1h"], ["--soak", "xh"], ["--max-failed", "0"], ["--max-failed", "100%"],
-    ["--min", "0"], ["--within", "1s"], ["--on-stop", "panic"]])
-def test_a_command_line_that_cannot_be(office: Office, broker: Mosquitto, wrong: list[str],
-                                       capsys: pytest.CaptureFixture[str]) -> None:
-    """It is refused before anything else happens."""
-    assert main(command(office, broker, *wrong)) == 64
-    assert capsys.readouterr().err.startswith("vedette: ")
+    ["--min", "0"], ["--on-stop", "panic"]])
+def test_a_command_line_that_cannot_be(tmp_path: Path, wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """It is refused before the folder is opened."""
+    assert main(["fleet", "roll", str(tmp_path), "street:4", str(tmp_path / "www"), *wrong]) == 64
+    assert wrong[0] in capsys.readouterr().err
+
+
+def test_a_plan_that_cannot_be(office: Office, broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
+    """A step could never be watched for as long as its soak."""
+    assert main(command(office, broker, "--soak", "2d")) == 64
+    assert "within: expected at least the soak" in capsys.readouterr().err
 
 
 def test_a_yes_to_nothing(office: Office, capsys: pytest.CaptureFixture[str]) -> None:
