@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any
 
 import pytest
@@ -19,16 +18,14 @@ database = pytest.importorskip("contrib.ingest.database")
 days = pytest.importorskip("contrib.ingest.days")
 
 TOPIC = "vedette/gate-01/detections"
-NUMBERS = count(1)
 
 
 class Scene:
-    """A database of its own on the server, and the program's side of it."""
+    """A database on the server, and the program's side of it."""
 
-    def __init__(self, server: Postgres, options: str = "") -> None:
+    def __init__(self, server: Postgres, name: str = "postgres") -> None:
         self.server = server
-        self.name = f"test_{next(NUMBERS)}"
-        server.query(f"CREATE DATABASE {self.name} {options}")
+        self.name = name
         self.database = database.Database(server.conninfo(self.name), keep_days=30)
 
     def write(self, *payloads: bytes, topic: str = TOPIC) -> None:
@@ -53,6 +50,7 @@ def scene(server: Postgres) -> Iterator[Scene]:
     made = Scene(server)
     with closing(made.database):
         yield made
+    server.query("TRUNCATE results, events, rejected")
 
 
 def day(days_from_now: int) -> datetime:
@@ -187,7 +185,8 @@ def test_a_full_disk_loses_nothing(server: Postgres) -> None:
     with small_disk.mounted(disk, 32):
         server.give(disk)
         server.query(f"CREATE TABLESPACE small LOCATION '{disk}'")
-        scene = Scene(server, "TABLESPACE small")
+        server.query("CREATE DATABASE small TABLESPACE small")
+        scene = Scene(server, "small")
         try:
             with closing(scene.database):
                 scene.write()
@@ -200,7 +199,7 @@ def test_a_full_disk_loses_nothing(server: Postgres) -> None:
                 assert scene.places().keys() == {1}
                 assert scene.query("SELECT times FROM rejected") == [(1,)]
         finally:    # else the server would miss its files, and end
-            server.query(f"DROP DATABASE {scene.name} WITH (FORCE)")
+            server.query("DROP DATABASE small WITH (FORCE)")
             server.query("DROP TABLESPACE small")
 
 

@@ -54,6 +54,7 @@ class Postgres:
         self._data = folder / "data"
         self._data.mkdir()
         self._log = folder / "log"
+        self._connections: dict[str, Any] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._user = USER if os.geteuid() == 0 else None
         for each in (folder, self._data):
@@ -73,12 +74,15 @@ class Postgres:
             shutil.chown(folder, self._user)
 
     def query(self, query: str, *values: Any, database: str = "postgres") -> list[tuple[Any, ...]]:
-        """Return the rows of a query, on a connection of its own."""
+        """Return the rows of a query, on a connection that is kept."""
         import psycopg
 
-        with psycopg.connect(self.conninfo(database), autocommit=True) as connection:
-            cursor = connection.execute(query.encode(), values or None)
-            return cursor.fetchall() if cursor.description else []
+        connection = self._connections.get(database)
+        if connection is None or connection.closed:
+            connection = psycopg.connect(self.conninfo(database), autocommit=True)
+            self._connections[database] = connection
+        cursor = connection.execute(query.encode(), values or None)
+        return cursor.fetchall() if cursor.description else []
 
     def start(self) -> None:
         with self._log.open("ab") as log:
@@ -90,6 +94,8 @@ class Postgres:
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         """End it: SIGINT ends its connections first, SIGQUIT ends it at once, as a crash does."""
+        for connection in self._connections.values():
+            connection.close()
         if self._process is not None:
             self._process.send_signal(number)
             self._process.wait(PATIENCE_S)
