@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vedette.fleet.halt_test import HaltTest
+from vedette.fleet.halt_rule import HaltTest
 from vedette.fleet.roster import devices
 from vedette.store.frozen import Count, FrozenModel, PrintableText
 from vedette.store.release import BUCKETS

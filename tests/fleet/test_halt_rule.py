@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from vedette.fleet.halt_test import HaltTest
+from vedette.fleet.halt_rule import HaltTest
 
 TEST = HaltTest(0.03)
 
