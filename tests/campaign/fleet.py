@@ -164,8 +164,8 @@ def run_story(folder: Path, count: int, *, short: bool) -> list[dict[str, Any]]:
         fleet, bundles, everybody = story.fleet, story.bundles, story.all
         story.begin()
         story.step("second release to 0-3999", {name: 2 if name in story.first else 1 for name in everybody},
-                  lambda: fleet.release(bundles[1], "--buckets", f"0-{FIRST_SHARE - 1}", "--shadow", SHADOW,
-                                        "--trial", TRIAL))
+                  lambda: fleet.release(bundles[1], "--buckets", f"0-{FIRST_SHARE - 1}", "--salt", "common",
+                                        "--shadow", SHADOW, "--trial", TRIAL))
         in_shadow = {topic.split("/")[1] for topic in story.subscriber.topics() if topic.endswith("/shadow")}
         assert in_shadow == story.first, in_shadow
         if not short:
