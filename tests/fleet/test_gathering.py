@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import cast
 
 import pytest
@@ -17,10 +17,14 @@ PAYLOADS = {"availability": b'"online"', "model": b'{"state": "good"}', "health"
 
 
 class ForgetfulBroker:
-    """A connection to a broker that drops what is more than `queued` bytes for one SUBSCRIBE."""
+    """A connection to a broker that drops what is more than `queued` bytes for one SUBSCRIBE.
 
-    def __init__(self, retained: dict[str, bytes], queued: int) -> None:
+    `forgets`: the numbers of the subscriptions that it answers with nothing at all, not even SUBACK.
+    """
+
+    def __init__(self, retained: dict[str, bytes], queued: int, forgets: Collection[int] = ()) -> None:
         self.unanswered: dict[int, Sequence[str]] = {}
+        self._forgets = forgets
         self.asked: list[Sequence[str]] = []
         self.single: set[str] = set()
         self._retained = retained
@@ -31,6 +35,9 @@ class ForgetfulBroker:
         assert qos == 0
         self.asked.append(filters)
         self.single |= {name for name in filters if "+" not in name}
+        if len(self.asked) in self._forgets:
+            self.unanswered[len(self.asked)] = filters
+            return
         names = [name for name in self._retained if name in filters or f"vedette/+/{name.split('/')[2]}" in filters]
         left = self._queued
         for name in names:
@@ -64,6 +71,15 @@ def test_everything_comes_however_much_is_dropped(queued: int, asked: int) -> No
     assert ([roster.lacking(topic) for topic in FOLLOWED], len(roster)) == ([[], [], []], 1300)
     assert (len(broker.asked), broker.single) == (asked, set())
     assert max(map(len, broker.asked)) <= ASKED_AT_ONCE
+
+
+def test_a_broker_that_drops_its_answer_too_is_asked_again() -> None:
+    """mosquitto drops SUBACK as it drops messages. The first single devices get nothing, and are asked for again."""
+    broker = ForgetfulBroker({f"vedette/gate-{number:04}/{topic}": payload for number in range(700)
+                              for topic, payload in PAYLOADS.items()}, 60_000, forgets=(4,))
+    roster = gathered(broker)
+    assert [roster.lacking(topic) for topic in FOLLOWED] == [[], [], []]
+    assert (broker.asked[3], broker.unanswered, broker.single) == (broker.asked[4], {}, set())
 
 
 def test_what_a_device_never_published_is_known_to_be_missing() -> None:
