@@ -27,9 +27,9 @@ class Office:
     """An operator's folder with one bundle, and rollouts of it."""
 
     def __init__(self, folder: Path, root_days: int = 400) -> None:
-        self.operator = Operator(folder, root=root_days)
+        self.now = datetime.now(UTC).replace(microsecond=0)
+        self.operator = Operator(folder, now=self.now, root=root_days)
         self.fleet, self.served = self.operator.folder, self.operator.served
-        self.now = datetime.now(UTC)
         with self.operator.opened() as repository:
             repository.add(MODEL, BUNDLE)
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.fakes import FakeClock, make_frame, make_result
 from vedette.store.release import ShadowRequirement
 from vedette.store.state import Installed
-from vedette.types import Box, Detection
+from vedette.types import WHOLE, Box, Detection
 from vedette.update.shadow import Shadow
 from vedette.validate.candidate import Candidate, Comparison
 from vedette.validate.frame_tap import FrameTap, TappedFrame
@@ -23,6 +23,8 @@ MODEL = Installed(sha256="ab" * 32, size=1, name="street", shadow=REQUIRED)
 
 class Twin:
     """A candidate that sees what the active model saw; complains when it is shown a frame twice, or after its end."""
+
+    roi = WHOLE
 
     def __init__(self) -> None:
         self.seqs: list[int] = []
