@@ -69,6 +69,16 @@ class Gathering:
                 self._next_step()
         return [*changed.values()]
 
+    def finish(self, within_s: float) -> bool:
+        """Listen until the broker has sent everything that it keeps; returns whether it has, in time.
+
+        Raises: BrokerError.
+        """
+        end_s = time.monotonic() + within_s
+        while not self.is_complete and time.monotonic() < end_s:
+            self.listen(QUIET_S / 2)
+        return self.is_complete
+
     @property
     def _has_answers(self) -> bool:
         """Whether every single device that was asked for has answered."""

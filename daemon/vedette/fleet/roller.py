@@ -10,7 +10,6 @@ Invariants:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from vedette._lib.backoff import backoff
 from vedette._lib.clock import pause
 from vedette.errors import BrokerAway, BrokerError, FleetBusy, FleetError, ModelDamaged, StateUnusable
-from vedette.fleet.gathering import QUIET_S, Gathering
+from vedette.fleet.gathering import Gathering
 from vedette.fleet.outcomes import Tally
 from vedette.fleet.ranges import shared
 from vedette.fleet.roll_desk import RollDesk, approve
@@ -251,11 +250,8 @@ def gathered(connection: Listener, parsed: Callable[[bytes], Any],
     """
     roster = Roster(only)
     gathering = Gathering(connection, roster, parsed)
-    end_s = time.monotonic() + GATHERED_WITHIN_S
-    while not gathering.is_complete:
-        gathering.listen(QUIET_S / 2)
-        if time.monotonic() > end_s:
-            raise BrokerAway(f"the broker has not sent everything within {GATHERED_WITHIN_S:.0f} s")
+    if not gathering.finish(GATHERED_WITHIN_S):
+        raise BrokerAway(f"the broker has not sent everything within {GATHERED_WITHIN_S:.0f} s")
     if connection.refused_filters:
         raise BrokerAway(f"the broker refuses the subscription to {', '.join(connection.refused_filters)}")
     if roster.is_full:

@@ -6,30 +6,20 @@ name; nothing reaches a device before `publish`.
 
 from __future__ import annotations
 
-import json
-import sys
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from vedette.cli.arguments import between, file_path
-from vedette.cli.fleet.arguments import (
-    add_audience_arguments,
-    add_fleet_argument,
-    add_key_arguments,
-    audience_of,
-    describe,
-    keys_of,
-    opened,
-)
-from vedette.cli.fleet.known_devices import Matching, add_known_devices_arguments, known_devices
-from vedette.cli.fleet.release import parts_of
+from vedette.cli.arguments import file_path
+from vedette.cli.fleet.arguments import add_audience_arguments, add_fleet_argument
+from vedette.cli.fleet.signing import add_number_argument, add_signing_arguments, parts_of, sign
 from vedette.fleet.configuration import configuration_of
-from vedette.fleet.ranges import notes
 from vedette.store.release import TrialRequirement
 
 if TYPE_CHECKING:
     import argparse
+
+    from vedette.fleet.repository import Repository
+    from vedette.fleet.settings import Bundle
 
 EXAMPLE = """examples:
   vedette fleet configure fleet night.yaml --host broker.example
@@ -52,41 +42,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_fleet_argument(parser)
     parser.add_argument("file", nargs="?", type=file_path, metavar="FILE", help="YAML or JSON file with the keys")
-    parser.add_argument("--release", type=between(int, 1, 2**53 - 1), metavar="N",
-                        help="number of the release to change, or of a new one (default: the next free number)")
+    add_number_argument(parser)
     parser.add_argument("--name", help="name of the configuration (default: the name of the file)")
     parser.add_argument("--version", help="its version (default: the next number of that name)")
     add_audience_arguments(parser)
     parser.add_argument("--trial", type=parts_of(TrialRequirement), metavar="K=V,…",
                         help="conditions that the configuration must meet in its trial")
-    add_key_arguments(parser)
-    add_known_devices_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_signing_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Sign. Raises: ConfigError with every problem, UsageError, FleetError, KeyUnusable, StateUnusable, BrokerError."""
-    rows = known_devices(args)
-    changes: dict[str, object] = {} if args.trial is None else {"trial": args.trial}
-    with opened(args) as repository:
-        is_new = all(target.release.release != args.release for target in repository.targets)
-        changes |= audience_of(args, repository, is_new=is_new)
-        bundle = None
-        if args.file is not None:
-            content, bundle = configuration_of(args.file, repository.settings, datetime.now(UTC), name=args.name,
-                                               version=args.version)
-            repository.add(content, bundle)
-        known = Matching.of(rows, repository.planned(bundle, args.release, changes), repository.targets)
-        if known is not None and not args.json:
-            print(known, flush=True)
-        release = repository.release(keys_of(args, repository), bundle, args.release, changes)
-        others = [target.release for target in repository.targets]
-    remarks = list(notes(release, others))
-    if args.json:
-        print(json.dumps({**release.model_dump(mode="json"), "notes": remarks,
-                          **({} if known is None else {"known": asdict(known)})}))
-        return 0
-    for remark in remarks:
-        print(remark, file=sys.stderr if remark.startswith("warning") else sys.stdout)
-    print(describe(release), f"next: vedette fleet publish {args.folder} DEST", sep="\n")
-    return 0
+    def bundle(repository: Repository) -> Bundle | None:
+        if args.file is None:
+            return None
+        content, found = configuration_of(args.file, repository.settings, datetime.now(UTC), name=args.name,
+                                          version=args.version)
+        repository.add(content, found)
+        return found
+    return sign(args, {} if args.trial is None else {"trial": args.trial}, bundle)

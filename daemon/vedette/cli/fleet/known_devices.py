@@ -6,7 +6,6 @@ Invariants: never silently incomplete: what the broker refused or did not send i
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 WAIT_MAX_S = 60.0
 """So much longer than asked for, a command waits for what the broker is still sending."""
 NAMED_MAX = 5
-_STEP_S = 0.1
 
 
 def add_known_devices_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,9 +83,7 @@ def known_devices(args: argparse.Namespace) -> list[Row] | None:
 def gather(gathering: Gathering, seconds: float) -> None:
     """Listen for some seconds, and up to `WAIT_MAX_S` longer while the broker is sending. Raises: BrokerError."""
     gathering.listen(seconds)
-    end_s = time.monotonic() + WAIT_MAX_S
-    while not gathering.is_complete and time.monotonic() < end_s:
-        gathering.listen(_STEP_S)
+    gathering.finish(WAIT_MAX_S)
 
 
 def print_missing(roster: Roster, refused: tuple[str, ...], *, is_complete: bool) -> None:

@@ -6,34 +6,17 @@ Invariants: what the command line does not name stays as it is in an existing re
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import json
-import sys
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.cli.arguments import between
-from vedette.cli.fleet.arguments import (
-    add_audience_arguments,
-    add_fleet_argument,
-    add_key_arguments,
-    audience_of,
-    describe,
-    keys_of,
-    opened,
-)
-from vedette.cli.fleet.known_devices import Matching, add_known_devices_arguments, known_devices
-from vedette.fleet.ranges import notes
+from vedette.cli.fleet.arguments import add_audience_arguments, add_fleet_argument
+from vedette.cli.fleet.signing import add_number_argument, add_signing_arguments, bundle_named, parts_of, sign
 from vedette.store.release import ShadowRequirement, TrialRequirement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import argparse
 
-    from pydantic import BaseModel
-
-    from vedette.fleet.settings import Bundle, Settings
+    from vedette.fleet.repository import Repository
+    from vedette.fleet.settings import Bundle
     from vedette.store.release import Release
 
 EXAMPLE = """examples:
@@ -57,16 +40,13 @@ exit codes:
   69  A key, the folder or the broker cannot be used.
   78  The configuration cannot be used."""
 
-_UNPROVEN = "warning: unproven: the model has no golden frames, so no device can check its results"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_fleet_argument(parser)
     parser.add_argument("bundle", nargs="?", metavar="BUNDLE",
                         help="a bundle that was added: NAME:VERSION, NAME (its newest version), a digest, or the file")
-    parser.add_argument("--release", type=between(int, 1, 2**53 - 1), metavar="N",
-                        help="number of the release to change, or of a new one (default: the next free number)")
+    add_number_argument(parser)
     add_audience_arguments(parser)
     parser.add_argument("--variant", metavar="V", help="name of the variant; every result contains it; '' removes it")
     shadow = parser.add_mutually_exclusive_group()
@@ -76,34 +56,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="remove the shadow comparison")
     parser.add_argument("--trial", type=parts_of(TrialRequirement), metavar="K=V,…",
                         help="conditions that the model must meet in its trial")
-    add_key_arguments(parser)
-    add_known_devices_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_signing_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Sign. Raises: UsageError, FleetError, KeyUnusable, ModelDamaged, StateUnusable, BrokerError, ConfigError."""
-    rows = known_devices(args)
     changes = {key: value for key in ("variant", "shadow", "trial") if (value := getattr(args, key)) is not None}
     changes |= {key: None for key in ("variant", "shadow") if changes.get(key) in ("", False)}
-    with opened(args) as repository:
-        is_new = all(target.release.release != args.release for target in repository.targets)
-        changes |= audience_of(args, repository, is_new=is_new)
-        bundle = bundle_named(args.bundle, repository.settings) if args.bundle else None
-        known = Matching.of(rows, repository.planned(bundle, args.release, changes), repository.targets)
-        if known is not None and not args.json:
-            print(known, flush=True)
-        release = repository.release(keys_of(args, repository), bundle, args.release, changes)
-        others = [target.release for target in repository.targets]
-    remarks = [*notes(release, others), *([_UNPROVEN] if bundle and not bundle.proven else [])]
-    if args.json:
-        print(json.dumps({**release.model_dump(mode="json"), "notes": remarks,
-                          **({} if known is None else {"known": asdict(known)})}))
-        return 0
-    for remark in remarks:
-        print(remark, file=sys.stderr if remark.startswith("warning") else sys.stdout)
-    print(describe(release), *_conditions(release), f"next: vedette fleet publish {args.folder} DEST", sep="\n")
-    return 0
+
+    def bundle(repository: Repository) -> Bundle | None:
+        return bundle_named(args.bundle, repository.settings) if args.bundle else None
+    return sign(args, changes, bundle, _conditions)
 
 
 def _conditions(release: Release) -> list[str]:
@@ -111,20 +74,3 @@ def _conditions(release: Release) -> list[str]:
     parts = {"shadow": release.shadow, "trial": release.trial}
     return [f"  {name:7} {', '.join(f'{key} {value}' for key, value in part.model_dump().items())}"
             for name, part in parts.items() if part is not None]
-
-
-def bundle_named(wanted: str, settings: Settings) -> Bundle:
-    """Return a bundle that was added, by its name, digest or file. Raises: FleetError."""
-    path = Path(wanted)
-    return settings.bundle(hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else wanted)
-
-
-def parts_of(kind: type[BaseModel]) -> Callable[[str], dict[str, str]]:
-    """Return a parser of `KEY=VALUE,…` with the keys of a model, for `add_argument(type=...)`."""
-    def parse(text: str) -> dict[str, str]:
-        pairs = [part.partition("=") for part in text.split(",")]
-        if not all(key in kind.model_fields and value for key, _, value in pairs):
-            keys = ", ".join(kind.model_fields)
-            raise argparse.ArgumentTypeError(f"{text!r}; expected KEY=VALUE,… with keys from: {keys}")
-        return {key: value for key, _, value in pairs}
-    return parse

@@ -33,7 +33,7 @@ from vedette.cli.fleet.arguments import (
     opened,
 )
 from vedette.cli.fleet.known_devices import Matching
-from vedette.cli.fleet.release import bundle_named, parts_of
+from vedette.cli.fleet.signing import bundle_named, parts_of
 from vedette.errors import FleetError, UsageError
 from vedette.fleet.folder import READABLE
 from vedette.fleet.outcomes import expected_of
