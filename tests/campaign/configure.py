@@ -23,7 +23,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -33,7 +32,7 @@ from tests.support.broker.many_devices import publish_all
 from tests.support.broker.mosquitto import Mosquitto, running
 from tests.support.broker.subscriber import Subscriber, listening
 from tests.support.daemon.running import RunningDaemon, vedette
-from tests.support.fakes import FakeClock
+from tests.support.fakes import FakeClock, Frames, NoComparison
 from tests.support.network.http_server import serving_folder
 from tests.support.network.operators import Operator
 from tests.support.network.operators_desk import Fleet
@@ -63,30 +62,6 @@ HIDDEN = "hunter2"
 WORKERS = 4
 WITHIN_S = 300.0
 TRIAL_FRAMES = 30
-
-
-@dataclass
-class Frames:
-    """Stands for the pipeline: the frames that were detected in, and those that failed."""
-
-    invoked: int = 0
-    errors: int = 0
-
-    def status(self) -> Frames:
-        return self
-
-
-class NoComparison:
-    """Stands for the comparison of what is seen, which the real daemons have."""
-
-    def begin(self) -> bool:
-        return False
-
-    def compare(self, _: object) -> None:
-        """There is nothing to compare."""
-
-    def close(self) -> None:
-        """There is no child."""
 
 
 class Device:

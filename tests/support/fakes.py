@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from vedette.config.models import CameraConfig
@@ -196,3 +196,27 @@ def make_pipeline(camera: Camera, open_detector: Callable[[], Detector | None], 
     for listener in listeners:
         pipeline.subscribe(listener)
     return pipeline
+
+
+@dataclass
+class Frames:
+    """Stands for the pipeline: the frames that were detected in, and those that failed."""
+
+    invoked: int = 0
+    errors: int = 0
+
+    def status(self) -> Frames:
+        return self
+
+
+class NoComparison:
+    """Stands for the comparison of what two configurations let the model detect."""
+
+    def begin(self) -> bool:
+        return False
+
+    def compare(self, _: object) -> None:
+        """There is nothing to compare."""
+
+    def close(self) -> None:
+        """There is no child."""

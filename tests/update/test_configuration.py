@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.support.fakes import FakeClock
+from tests.support.fakes import FakeClock, Frames, NoComparison
 from tests.support.faults.forgetful_disk import CountedDisk, PowerCut
 from tests.support.network.operators import Operator
 from tests.support.present import present
@@ -39,33 +38,9 @@ from vedette.update.configuration_trial import UNHEALTHY_S, ConfigurationTrial
 from vedette.update.fetch import open_source
 from vedette.update.live_configuration import LiveConfiguration, configuration_at_start
 from vedette.update.old_configuration import OldConfiguration
-from vedette.update.verdicts import LEAST_ERRORS, TrialTally
+from vedette.update.verdicts import LEAST_ERRORS
 
 SHORT = TrialRequirement(frames=10, minutes=0.1)
-
-
-@dataclass
-class Frames:
-    """Stands for the pipeline: the frames that were detected in, and those that failed."""
-
-    invoked: int = 0
-    errors: int = 0
-
-    def status(self) -> Frames:
-        return self
-
-
-class NoComparison:
-    """Stands for the comparison, which has a test of its own."""
-
-    def begin(self) -> bool:
-        return False
-
-    def compare(self, _: TrialTally) -> None:
-        """There is nothing to compare."""
-
-    def close(self) -> None:
-        """There is no child."""
 
 
 class Device:
