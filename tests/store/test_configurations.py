@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import json
 import os
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from pydantic import JsonValue
 
-from tests.support.faults.forgetful_disk import CountedDisk, ForgetfulDisk, NoContentSync, NoFolderSync, PowerCut
+from tests.support.faults.forgetful_disk import (
+    CountedDisk,
+    ForgetfulDisk,
+    NoContentSync,
+    NoFolderSync,
+    after_each_cut,
+)
 from tests.support.present import present
 from vedette._lib.durable import Files
 from vedette.config.signed import FILE, signed_of
@@ -72,29 +76,7 @@ def broken(folder: Path, story: Story) -> bool:
 
 def lost_by(ram: Path, disk_of: type[ForgetfulDisk]) -> bool:
     """Whether anything is lost or mixed if the power is cut before any step."""
-    for cut_at in itertools.count():
-        with tempfile.TemporaryDirectory(dir=ram) as name:
-            root = Path(name, "disk")
-            root.mkdir()
-            disk = disk_of(root, cut_at)
-            story = Story(root, disk)
-            try:
-                story.run()
-                done = True
-            except PowerCut:
-                done = False
-            for number, world in enumerate(disk.after_the_cut()):
-                folder = Path(name, str(number))
-                folder.mkdir()
-                for path, content in world.items():
-                    if content is not None:
-                        (folder / path).write_bytes(content)
-                if broken(folder, story):
-                    return True
-            if done:
-                assert cut_at > 20
-                return False
-    raise AssertionError("unreachable")
+    return any(broken(folder, story) for folder, story in after_each_cut(ram, disk_of, Story, steps_min=20))
 
 
 def test_a_power_cut_at_any_step_leaves_the_old_state_or_the_new(ram: Path) -> None:

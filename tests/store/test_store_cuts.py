@@ -20,6 +20,7 @@ from tests.support.faults.forgetful_disk import (
     NoFolderSync,
     NoSync,
     PowerCut,
+    after_each_cut,
 )
 from vedette._lib.durable import Files
 from vedette.errors import StateUnusable
@@ -153,30 +154,8 @@ def facts(state: StoreState) -> tuple[object, ...]:
 
 def lost_by(ram: Path, disk_of: type[ForgetfulDisk], story_of: type[Story] = Story) -> str | None:
     """Cut the power before every step; returns the first error in any content that the disk may then have."""
-    for cut_at in itertools.count():
-        with tempfile.TemporaryDirectory(dir=ram) as name:
-            root = Path(name, "disk")
-            root.mkdir()
-            disk = disk_of(root, cut_at)
-            story = story_of(root, disk)
-            try:
-                story.run()
-                done = True
-            except PowerCut:
-                done = False
-            for number, world in enumerate(disk.after_the_cut()):
-                folder = Path(name, str(number))
-                for path, content in sorted(world.items()):
-                    if content is None:
-                        (folder / path).mkdir()
-                    else:
-                        (folder / path).write_bytes(content)
-                if wrong := broken(folder, story):
-                    return wrong
-            if done:
-                assert cut_at > 100
-                return None
-    raise AssertionError("unreachable")
+    errors = (broken(folder, story) for folder, story in after_each_cut(ram, disk_of, story_of, steps_min=100))
+    return next(filter(None, errors), None)
 
 
 def test_a_power_cut_at_any_step_loses_nothing(ram: Path) -> None:

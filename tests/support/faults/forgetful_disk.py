@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 Names = dict[str, int | None]     # path -> file; None: a folder
 Change = tuple[str | None, str | None, int | None]    # path removed, path added, file
@@ -207,3 +209,42 @@ class NoFolderSync(ForgetfulDisk):
 
     def sync_names(self, folder: str) -> None:
         pass
+
+
+class _Story(Protocol):
+    def run(self) -> None:
+        """Write to the disk, until the power is cut."""
+
+
+S = TypeVar("S", bound=_Story)
+
+
+def after_each_cut(ram: Path, disk_of: type[ForgetfulDisk], story_of: Callable[[Path, ForgetfulDisk], S], *,
+                   steps_min: int) -> Iterator[tuple[Path, S]]:
+    """Cut the power before every step of a story, which has more than `steps_min`.
+
+    Yields each folder that the disk may then have, and the story as far as it came.
+    """
+    for cut_at in itertools.count():
+        with tempfile.TemporaryDirectory(dir=ram) as name:
+            root = Path(name, "disk")
+            root.mkdir()
+            disk = disk_of(root, cut_at)
+            story = story_of(root, disk)
+            try:
+                story.run()
+                done = True
+            except PowerCut:
+                done = False
+            for number, world in enumerate(disk.after_the_cut()):
+                folder = Path(name, str(number))
+                folder.mkdir()
+                for path, content in sorted(world.items()):
+                    if content is None:
+                        (folder / path).mkdir(exist_ok=True)
+                    else:
+                        (folder / path).write_bytes(content)
+                yield folder, story
+            if done:
+                assert cut_at > steps_min
+                return
