@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import Final
 
 from vedette.fleet.outcomes import DeviceOutcome, Tally, outcome_of
-from vedette.fleet.roster import Row, kinds
+from vedette.fleet.roster import Row, kinds, some
 from vedette.store.release import Target, bucket_of
 
 _ANY_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -130,6 +130,5 @@ def named(left_out: Mapping[str, str]) -> str:
     parts = []
     for reason in sorted(set(left_out.values())):
         names = sorted(device for device, why in left_out.items() if why == reason)
-        more = ", ..." if len(names) > NAMED_MAX else ""
-        parts.append(f"{len(names)} {reason} ({', '.join(names[:NAMED_MAX])}{more})")
+        parts.append(f"{len(names)} {reason} ({some(names, NAMED_MAX)})")
     return ", ".join(parts)

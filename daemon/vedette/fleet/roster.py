@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeGuard
@@ -120,6 +120,11 @@ class Summary:
 def devices(count: int) -> str:
     """Return so many devices in words."""
     return f"{count} device{'' if count == 1 else 's'}"
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """Return the first names in words."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 class Roster:

@@ -14,7 +14,7 @@ from vedette.cli.arguments import between
 from vedette.cli.broker import add_broker_arguments, connected, load_config, parsed, printable
 from vedette.fleet.gathering import Gathering
 from vedette.fleet.outcomes import expected_of
-from vedette.fleet.roster import DEVICES_MAX, FOLLOWED, Roster, Row, devices
+from vedette.fleet.roster import DEVICES_MAX, FOLLOWED, Roster, Row, devices, some
 
 if TYPE_CHECKING:
     import argparse
@@ -102,6 +102,5 @@ def _missing(roster: Roster, refused: tuple[str, ...], *, is_complete: bool) -> 
     expected = len(roster)
     for topic in FOLLOWED:
         if lacking := roster.lacking(topic):
-            names = ", ".join(lacking[:NAMED_MAX]) + (", ..." if len(lacking) > NAMED_MAX else "")
             yield printable(f"{topic} was expected of {devices(expected)}, and came from "
-                            f"{expected - len(lacking)}; missing: {names}")
+                            f"{expected - len(lacking)}; missing: {some(lacking, NAMED_MAX)}")

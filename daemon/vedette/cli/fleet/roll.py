@@ -39,11 +39,11 @@ from vedette.fleet.folder import READABLE
 from vedette.fleet.outcomes import expected_of
 from vedette.fleet.roll_desk import RollDesk
 from vedette.fleet.roll_metrics import metrics
-from vedette.fleet.roll_view import RollView, named
+from vedette.fleet.roll_view import NAMED_MAX, RollView, named
 from vedette.fleet.roller import TICK_MAX_S, Ears, Roller, described_step, gathered
 from vedette.fleet.rollout import Plan, RolloutState, next_step
 from vedette.fleet.rolls import Order, RollRecord, led, log_line, newest_of, read, write_log
-from vedette.fleet.roster import devices
+from vedette.fleet.roster import devices, some
 from vedette.store.release import BUCKETS, ShadowRequirement, TrialRequirement
 
 if TYPE_CHECKING:
@@ -73,7 +73,6 @@ exit codes:
   78  The configuration cannot be used."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_NAMED_MAX = 10
 METRICS_EVERY_S = 60.0
 _TICKS_OF_A_SOAK = 50
 
@@ -197,7 +196,7 @@ def _known(args: argparse.Namespace, rows: Sequence[Row]) -> Sequence[Row]:
     unheard = sorted(names - {row.device for row in rows})
     if unheard:
         print(printable(f"vedette: {len(unheard)} of {len(names)} devices have published nothing and do not count: "
-                        f"{', '.join(unheard[:_NAMED_MAX])}{', ...' if len(unheard) > _NAMED_MAX else ''}"),
+                        f"{some(unheard, NAMED_MAX)}"),
               file=sys.stderr)
     return [row for row in rows if row.device in names]
 
